@@ -51,6 +51,7 @@ export { gatedGelu } from "./ops/gated_gelu.ts";
 export { gatherRows, NO_ROW } from "./ops/gather_rows.ts";
 export { gelu } from "./ops/gelu.ts";
 export { gradientNorm, UPDATE, UPDATE_VALUES } from "./ops/gradient_norm.ts";
+export { gradientPenalty } from "./ops/gradient_penalty.ts";
 export { groupNorm } from "./ops/group_norm.ts";
 export { avgPool2d, type AvgPool2dAttrs } from "./ops/avg_pool2d.ts";
 export { frameSimilarity, type FrameSimilarityAttrs } from "./ops/frame_similarity.ts";

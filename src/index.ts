@@ -41,7 +41,19 @@ export type { OptimizerOptions } from "./training/optimizer.ts";
 export type { Schedule } from "./training/schedule.ts";
 export type { StageOptions } from "./training/stages.ts";
 export { trainVae, type VaeTraining } from "./training/vae/train-vae.ts";
-export type { TrainableVae, TrainVaeOptions, VaeStageOptions, VaeTrainingStep } from "./training/vae/options.ts";
+export type {
+  DiscriminatorTraining,
+  DiscriminatorTurn,
+  TrainableVae,
+  TrainVaeOptions,
+  VaeStageOptions,
+  VaeTrainingStep,
+} from "./training/vae/options.ts";
+export type { AdaptiveBounds, GradientPenalty, VaeWeights } from "./training/vae/losses.ts";
+export type { LogVarianceOptions } from "./training/vae/log-variance.ts";
+export type { LpipsJudge } from "./training/vae/judges.ts";
+export type { DiscriminatorConfig } from "./models/discriminator/config.ts";
+export type { LpipsFile, OpenedLpips } from "./models/lpips/open.ts";
 export type { GivenPixels, LatePixels, PixelSample } from "./training/vae/sample.ts";
 export type { TrainingModel } from "./training/trainer.ts";
 export type { RatesOptions } from "./tuning/rates.ts";
@@ -83,6 +95,7 @@ export {
   loadLora,
   measureRates,
   openClips,
+  openLpips,
   prepareClips,
   readCase,
   runCase,

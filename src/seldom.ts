@@ -5,6 +5,7 @@ import type * as enhancing from "./curation/enhance/enhance.ts";
 import type * as encoding from "./data/encode.ts";
 import type * as folders from "./data/folder.ts";
 import type * as samples from "./data/samples.ts";
+import type * as lpips from "./models/lpips/open.ts";
 import type * as adapters from "./pipelines/lora-file.ts";
 import type * as prompts from "./pipelines/prompt-cache.ts";
 import type * as latents from "./pipelines/read-latents.ts";
@@ -52,6 +53,12 @@ export const readVideoLatents: typeof latents.readVideoLatents = async (...of) =
  * of a file
  */
 export const loadLora: typeof adapters.loadLora = async (...of) => (await import("./pipelines/lora-file.ts")).loadLora(...of);
+
+/**
+ * Opens LPIPS for `trainVae`: torchvision's VGG16 and the heads of the package lpips, or one file of stlpips-pytorch. Where two files have a
+ * tensor, the later one's counts. Weights are read from the sources when a run begins, so leave those open until it has ended.
+ */
+export const openLpips: typeof lpips.openLpips = async (...of) => (await import("./models/lpips/open.ts")).openLpips(...of);
 
 /**
  * Reads a folder of clips with captions: `metadata.jsonl`, or `prompts.txt` and `videos.txt`.

@@ -19,6 +19,7 @@ import { gatedAddOp } from "../ops/gated_add.ts";
 import { gatherRowsOp } from "../ops/gather_rows.ts";
 import { geluOp } from "../ops/gelu.ts";
 import { groupNormApplyOp } from "../ops/group_norm_apply.ts";
+import { groupNormGradientOp } from "../ops/group_norm_gradient.ts";
 import { groupNormMergeOp } from "../ops/group_norm_merge.ts";
 import { groupNormStatsOp } from "../ops/group_norm_stats.ts";
 import { mergeHeadsOp, splitHeadsOp } from "../ops/heads.ts";
@@ -26,6 +27,7 @@ import { joinFramesOp } from "../ops/join_frames.ts";
 import { joinTokensOp } from "../ops/join_tokens.ts";
 import { layerNormOp } from "../ops/layer_norm.ts";
 import { leakyReluOp } from "../ops/leaky_relu.ts";
+import { leakyReluGradientOp } from "../ops/leaky_relu_gradient.ts";
 import { lpipsDistanceOp } from "../ops/lpips_distance.ts";
 import { matmulOp } from "../ops/matmul.ts";
 import { maxPool2dOp } from "../ops/max_pool2d.ts";
@@ -59,6 +61,7 @@ import {
   adversarialLossRule,
   blurPoolRule,
   channelAffineRule,
+  leakyReluGradientRule,
   leakyReluRule,
   lpipsDistanceRule,
   maxPool2dRule,
@@ -69,6 +72,7 @@ import {
   channelsFirstRule,
   channelsLastRule,
   groupNormApplyRule,
+  groupNormGradientRule,
   groupNormMergeRule,
   groupNormStatsRule,
   nearestUpsampleRule,
@@ -94,10 +98,12 @@ const RULES: ReadonlyMap<Op, GradientRule> = new Map<Op, GradientRule>([
   [joinFramesOp, joinFramesRule],
   [joinTokensOp, joinTokensRule],
   [groupNormApplyOp, groupNormApplyRule],
+  [groupNormGradientOp, groupNormGradientRule],
   [groupNormMergeOp, groupNormMergeRule],
   [groupNormStatsOp, groupNormStatsRule],
   [layerNormOp, layerNormRule],
   [leakyReluOp, leakyReluRule],
+  [leakyReluGradientOp, leakyReluGradientRule],
   [lpipsDistanceOp, lpipsDistanceRule],
   [matmulOp, matmulRule],
   [maxPool2dOp, maxPool2dRule],

@@ -22,9 +22,10 @@ const exact = /^(torch\.randn|T5Tokenizer|CogVideoXDDIMScheduler|CogVideoXDPMSch
 
 /**
  * Forty steps with a discriminator are held against float32's own error; f16's limit of losses is for a few steps, and the three others
- * have those: after twenty more the generator's loss, a small difference times a large weight, is off by a tenth.
+ * have those: after twenty more the generator's loss, a small difference times a large weight, is off by a tenth. Those whose discriminator
+ * learns from its first step by a large penalty, which is in f32 always, are off by as much after two.
  */
-const float32 = /^train\.AutoencoderKLCogVideoX\/gan_40/;
+const float32 = /^train\.AutoencoderKLCogVideoX\/gan_(?:40|r1|unit)/;
 
 describe.each(["f32", "f16"] as const)("%s", (dtype) => {
   test.for(dtype === "f32" ? files : files.filter((f) => !exact.test(f) && !float32.test(f)))("%s", async (file, { skip }) => {

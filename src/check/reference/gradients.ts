@@ -10,6 +10,7 @@ const WHOLE = new Set([
   "AutoencoderKLCogVideoX.encode",
   "AutoencoderKLCogVideoX.decode",
   "NLayerDiscriminator3D",
+  "NLayerDiscriminator3D.jvp",
 ]);
 
 /** Below this part of the largest gradient's norm a gradient is what rounding leaves of sums that cancel out. */

@@ -8,7 +8,7 @@ import type { HostTensor, ReferenceCase } from "./reference-case.ts";
 export const isTraining = (module: string): boolean => module.startsWith("train.");
 
 /** Outputs that have a value a step; all others are tensors after the last one. */
-const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discriminator"]);
+const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discriminator", "penalty"]);
 
 /**
  * Each of the case's outputs, held against `got`. A tensor's change is judged against three times torch's own error in it, where the case

@@ -10,7 +10,7 @@ import { channelAffine, type channelAffineOp } from "../../ops/channel_affine.ts
 import { columnSums } from "../../ops/column_sums.ts";
 import { gatedAddGradient } from "../../ops/gated_add_gradient.ts";
 import type { leakyReluOp } from "../../ops/leaky_relu.ts";
-import { leakyReluGradient } from "../../ops/leaky_relu_gradient.ts";
+import { leakyReluGradient, type leakyReluGradientOp } from "../../ops/leaky_relu_gradient.ts";
 import type { lpipsDistanceOp } from "../../ops/lpips_distance.ts";
 import { lpipsDistanceGradient } from "../../ops/lpips_distance_gradient.ts";
 import { lpipsDistanceHead } from "../../ops/lpips_distance_head.ts";
@@ -20,6 +20,11 @@ import { runningAffineGradient, type runningAffineOp } from "../../ops/running_a
 
 export const leakyReluRule: RuleOf<typeof leakyReluOp> = {
   gradient: ({ inputs: { x }, attrs: { slope }, outputs: { y } }, { y: dy }) => ({ x: leakyReluGradient(y, dy!, slope, x.dtype) }),
+};
+
+/** Linear in dy; the slope, which y decides, is the same all around it. */
+export const leakyReluGradientRule: RuleOf<typeof leakyReluGradientOp> = {
+  gradient: ({ inputs: { y, dy }, attrs: { slope } }, { dx }) => ({ dy: leakyReluGradient(y, dx!, slope, dy.dtype) }),
 };
 
 export const maxPool2dRule: RuleOf<typeof maxPool2dOp> = {

@@ -1,14 +1,16 @@
 /** Gradients of ops over videos [B, T, H, W, C]: group norms, resampling, frames that causal convolutions keep, drawn latents. */
 import { CogwheelError } from "../../base/errors.ts";
 import type { Graph } from "../../graph/graph.ts";
-import type { RuleOf } from "../../graph/op.ts";
+import type { Node, RuleOf } from "../../graph/op.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import type { causalCacheOp } from "../../ops/causal_cache.ts";
 import { causalCacheGradient } from "../../ops/causal_cache_gradient.ts";
 import { channelsFirst, type channelsFirstOp, channelsLast, type channelsLastOp } from "../../ops/channels.ts";
 import type { groupNormApplyOp } from "../../ops/group_norm_apply.ts";
-import { groupNormGradient } from "../../ops/group_norm_gradient.ts";
-import { groupNormGradientMerge } from "../../ops/group_norm_gradient_merge.ts";
+import { groupNormGradient, type groupNormGradientOp } from "../../ops/group_norm_gradient.ts";
+import { groupNormGradientMerge, groupNormGradientMergeOp } from "../../ops/group_norm_gradient_merge.ts";
 import { groupNormGradientSums } from "../../ops/group_norm_gradient_sums.ts";
+import { groupNormSecond } from "../../ops/group_norm_second.ts";
 import { groupNormMergeOp } from "../../ops/group_norm_merge.ts";
 import { groupNormStatsOp } from "../../ops/group_norm_stats.ts";
 import type { nearestUpsampleOp } from "../../ops/nearest_upsample.ts";
@@ -18,12 +20,15 @@ import { posteriorSampleGradient } from "../../ops/posterior_sample_gradient.ts"
 import type { temporalPoolOp } from "../../ops/temporal_pool.ts";
 import { temporalPoolGradient } from "../../ops/temporal_pool_gradient.ts";
 
+/** The node that made a tensor. */
+const makerOf = (graph: unknown, tensor: Tensor): Node | undefined =>
+  (graph as Graph).nodes.find(({ outputs }) => Object.values(outputs).includes(tensor.root));
+
 /** Mean and deviation are x's own, so what goes through them is in dx already, and their own rules have nothing left. */
 export const groupNormApplyRule: RuleOf<typeof groupNormApplyOp> = {
   gradient({ inputs: { x, norm, ...rest }, attrs }, { y: dy }, want) {
-    const makerOf = (tensor: unknown) => (x.graph as Graph).nodes.find(({ outputs }) => Object.values(outputs).includes(tensor as never));
-    const merge = makerOf(norm.root);
-    const stats = merge?.op === groupNormMergeOp ? makerOf(merge.inputs["stats"]!.root) : undefined;
+    const merge = makerOf(x.graph, norm);
+    const stats = merge?.op === groupNormMergeOp ? makerOf(x.graph, merge.inputs["stats"]!) : undefined;
     if (stats?.op !== groupNormStatsOp || stats.inputs["x"]!.root !== x.root)
       throw new CogwheelError(
         "group_norm_apply",
@@ -38,6 +43,41 @@ export const groupNormApplyRule: RuleOf<typeof groupNormApplyOp> = {
       bias: merged.dbias,
       scale: dscale,
       shift: dshift,
+    };
+  },
+};
+
+/**
+ * The gradient of a norm's gradient, where a channel is a group and weights are 1, as a discriminator's are: linear in dy by a symmetric
+ * matrix, which x decides. The record of dy's means is that of dy, so that what goes through it is in both already.
+ */
+export const groupNormGradientRule: RuleOf<typeof groupNormGradientOp> = {
+  gradient({ inputs: { x, dy, norm, weight, bias, scale, shift }, attrs }, { dx: dz }, want) {
+    const { graph } = x;
+    const merge = makerOf(graph, norm);
+    const groups = merge?.op === groupNormGradientMergeOp ? (merge.attrs as { groups: number }).groups : 0;
+    if (groups !== weight.size || scale || attrs.activation !== null || !weight.data?.every((v) => v === 1))
+      throw new CogwheelError(
+        "group_norm_gradient",
+        `a gradient's gradient goes through norms with a channel a group, weights of 1 and nothing after them, got ${groups} groups ` +
+          `of ${weight.size} channels${scale ? ", spatial" : ""}${attrs.activation ? `, ${attrs.activation}` : ""}; differentiate once`,
+      );
+    const statistics = merge!.inputs["norm"]!;
+    const rest = { weight, bias, scale, shift };
+    const merged = (of: Tensor, along: Tensor, by: Tensor) =>
+      groupNormGradientMerge(
+        { sums: groupNormGradientSums({ x: of, dy: along, norm: by, ...rest }, attrs).sums, norm: by, weight },
+        { groups },
+      ).norm;
+    const ofDz = merged(x, dz!, statistics);
+    const raw = () => {
+      const [b, , c] = statistics.shape as [number, number, number];
+      const meanAndRstd = Float32Array.from({ length: 2 * b * c }, (_, i) => Math.floor(i / c) % 2);
+      return (graph as Graph).constant("mean 0, rstd 1", meanAndRstd, statistics.shape);
+    };
+    return {
+      ...(want.has("dy") ? { dy: groupNormGradient({ x, dy: dz!, norm: ofDz, ...rest }, attrs) } : {}),
+      ...(want.has("x") ? { x: groupNormSecond({ x, dy, dz: dz!, ofDy: norm, ofDz, products: merged(dy, dz!, raw()) }) } : {}),
     };
   },
 };

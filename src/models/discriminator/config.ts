@@ -1,12 +1,13 @@
 /** The config of a 3-D patch discriminator: its own names are those of published implementations. */
 import { CogwheelError } from "../../base/errors.ts";
 import { brief } from "../../base/brief.ts";
+import { assertKnown } from "../../graph/known-name.ts";
 
 export const DISCRIMINATOR_NORMS = ["batch", "instance", "none"] as const;
 
 export type StrideTriple = readonly [time: number, rows: number, columns: number];
 
-/** NLayerDiscriminator3D. */
+/** A 3-D patch discriminator (NLayerDiscriminator3D): convolutions with norms and leaky rectifiers between them. */
 export interface DiscriminatorConfig {
   /** Channels of what is judged. */
   readonly input_nc: number;
@@ -54,6 +55,14 @@ export function parseDiscriminatorConfig(json: Record<string, unknown>, what: st
     strides: strides.map((s: unknown[]) => s.map((n) => whole("a stride", n, 1, 8)) as unknown as StrideTriple),
     causal: json["causal"] === true,
   };
+}
+
+const KEYS: readonly (keyof DiscriminatorConfig)[] = ["input_nc", "ndf", "n_layers", "kernel_size", "norm", "strides", "causal"];
+
+/** A config that an app gives, with what it leaves out as published. */
+export function discriminatorConfig(given: Partial<DiscriminatorConfig> = {}): DiscriminatorConfig {
+  for (const key of Object.keys(given)) assertKnown("discriminator", "a key of the config", key, KEYS);
+  return parseDiscriminatorConfig({ ...given }, "the discriminator");
 }
 
 /** One level: its convolution, and what follows. */

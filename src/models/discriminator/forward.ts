@@ -10,7 +10,7 @@ import type { Graph } from "../../graph/graph.ts";
 import { padTo } from "../../graph/packing.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { channelAffine } from "../../ops/channel_affine.ts";
-import { conv3d } from "../../ops/conv3d.ts";
+import { conv3d, type Conv3dOptions } from "../../ops/conv3d.ts";
 import { groupNormApply } from "../../ops/group_norm_apply.ts";
 import { groupNormMerge } from "../../ops/group_norm_merge.ts";
 import { groupNormStats } from "../../ops/group_norm_stats.ts";
@@ -20,7 +20,16 @@ import { discriminatorLevels, type DiscriminatorConfig, type DiscriminatorLevel 
 
 /** Of norms, and of the rectifier. */
 const EPS = 1e-5;
-const SLOPE = 0.2;
+export const SLOPE = 0.2;
+
+/** A level as it was recorded. */
+export interface RecordedLevel {
+  readonly level: DiscriminatorLevel;
+  /** What its norm read and by which record [B or 1, 2, C padded] of its own statistics, x as the norm sees it; of levels that have one. */
+  readonly normed?: { readonly x: Tensor; readonly norm: Tensor };
+  /** What the level gives. */
+  readonly y: Tensor;
+}
 
 export interface DiscriminatorOptions {
   /** Storage type of what convolutions read. Scores are f32. Default f32. */
@@ -34,7 +43,17 @@ export interface DiscriminatorOptions {
   readonly train?: boolean;
   /** Is given each batch norm's statistics [1, S, 3, C padded], by the norm's name, for the running ones. */
   readonly onStatistics?: (norm: string, stats: Tensor, channels: number) => void;
+  /** Is given each level in its order. */
+  readonly onLevel?: (recorded: RecordedLevel) => void;
 }
+
+/** How a level's convolution goes over what it reads. */
+export const convOptions = ({ causal, kernel_size: k }: DiscriminatorConfig, { stride }: DiscriminatorLevel): Conv3dOptions => ({
+  padFrames: causal ? [k - 1, 0] : [1, 1],
+  padFramesMode: causal ? "repeat" : "zeros",
+  pad: [1, 1, 1, 1],
+  stride,
+});
 
 /** x [B, T, H, W, C padded] → scores f32 [B, T', H', W', 4], the first of four. */
 export function recordDiscriminator(config: DiscriminatorConfig, x: Tensor, options: DiscriminatorOptions = {}): Tensor {
@@ -43,25 +62,23 @@ export function recordDiscriminator(config: DiscriminatorConfig, x: Tensor, opti
   if (x.shape.length !== 5 || x.dim(-1) !== padTo(config.input_nc, 4))
     throw new CogwheelError("discriminator", `x must be [B, T, H, W, ${padTo(config.input_nc, 4)}], got ${x}; bring it into this layout`);
   const k = config.kernel_size;
-  const around = config.causal
-    ? ({ padFrames: [k - 1, 0], padFramesMode: "repeat" } as const)
-    : ({ padFrames: [1, 1], padFramesMode: "zeros" } as const);
   let h = x;
   for (const level of discriminatorLevels(config)) {
-    const { conv, inChannels, outChannels, stride, bias, active } = level;
+    const { conv, inChannels, outChannels, bias, active } = level;
     const name = prefix + conv;
     h = graph.scope(name, () =>
       conv3d(h, graph.weight(`${name}.weight`, [outChannels, inChannels, k, k, k]), {
         ...(bias ? { bias: graph.weight(`${name}.bias`, [outChannels], "f32") } : {}),
-        ...around,
-        pad: [1, 1, 1, 1],
-        stride,
+        ...convOptions(config, level),
         // What a norm reads is f32, for its mean may be large beside its deviation.
         dtype: level.norm || !active ? "f32" : dtype,
       }),
     );
-    if (level.norm) h = graph.scope(prefix + level.norm, () => norm(graph, config, level, h, options));
+    let normed: RecordedLevel["normed"];
+    if (level.norm)
+      h = graph.scope(prefix + level.norm, () => norm(graph, config, level, h, { ...options, onNorm: (of) => (normed = of) }));
     if (active) h = leakyRelu(h, SLOPE);
+    options.onLevel?.({ level, y: h, ...(normed ? { normed } : {}) });
   }
   return h;
 }
@@ -71,12 +88,20 @@ function norm(
   config: DiscriminatorConfig,
   { norm: place, outChannels: channels }: DiscriminatorLevel,
   x: Tensor,
-  { dtype = "f32", prefix = "", train = true, onStatistics }: DiscriminatorOptions,
+  {
+    dtype = "f32",
+    prefix = "",
+    train = true,
+    onStatistics,
+    onNorm,
+  }: DiscriminatorOptions & { readonly onNorm: (of: NonNullable<RecordedLevel["normed"]>) => void },
 ): Tensor {
   const name = `${prefix}${place}`;
   if (config.norm === "instance") {
     const [ones, zeros] = [1, 0].map((v) => graph.constant(`${name}.${v ? "ones" : "zeros"}`, new Float32Array(channels).fill(v)));
-    return groupNormApply(x, groupNormMerge(groupNormStats(x), { channels, groups: channels, eps: EPS }), ones!, zeros!, { dtype });
+    const own = groupNormMerge(groupNormStats(x), { channels, groups: channels, eps: EPS });
+    onNorm({ x, norm: own });
+    return groupNormApply(x, own, ones!, zeros!, { dtype });
   }
   const weight = (of: string) => graph.weight(`${name}.${of}`, [channels], "f32");
   if (!train) {
@@ -89,5 +114,6 @@ function norm(
   const stats = groupNormStats(together);
   onStatistics?.(name, stats, channels);
   const merged = groupNormMerge(stats, { channels, groups: channels, eps: EPS });
+  onNorm({ x: together, norm: merged });
   return graph.reshape(groupNormApply(together, merged, weight("weight"), weight("bias"), { dtype }), x.shape);
 }

@@ -11,11 +11,13 @@ import { openTensorFile, storedTensor, type TensorFile } from "../tensor-file.ts
 import { LPIPS_SCALE, LPIPS_SHIFT } from "./forward.ts";
 import { lpipsNetwork, type LpipsNetwork, lpipsWeights } from "./layers.ts";
 
+/** A file of LPIPS: where it lies, and its path there. */
 export interface LpipsFile {
   readonly source: CheckpointSource;
   readonly path: string;
 }
 
+/** LPIPS as it was found in files, for the option `lpips` of `trainVae`. */
 export interface OpenedLpips {
   readonly network: LpipsNetwork;
   /** By the network's own names, f32; tensors are read when a program loads them. */

@@ -16,9 +16,10 @@ import type { WeightProvider } from "../../run/weight-provider.ts";
 import { fullParameters } from "../full.ts";
 import { gradientsOf, standIns, type Trained } from "../parameters.ts";
 import type { RecordedMicro } from "../step-graphs.ts";
-import { DISCRIMINATOR_PREFIX, LPIPS_PREFIX, recordDiscriminatorLosses } from "./losses.ts";
+import { DISCRIMINATOR_PREFIX, type GradientPenalty, LPIPS_PREFIX, recordDiscriminatorLosses } from "./losses.ts";
 import type { PixelShape } from "./sample.ts";
 
+/** A network whose features of two pictures are compared, and its weights. */
 export interface LpipsJudge {
   readonly network: LpipsNetwork;
   /** By the network's own names. */
@@ -31,6 +32,7 @@ export interface DiscriminatorJudge {
   readonly config: DiscriminatorConfig;
   /** What its weights and running statistics begin with, by its own names (`initialDiscriminator`). */
   readonly initial: ReadonlyMap<string, Float32Array>;
+  readonly penalty?: GradientPenalty;
 }
 
 export interface VaeJudges {
@@ -83,18 +85,28 @@ export function judgedInitial(trained: Trained, { discriminator }: VaeJudges): T
 
 /**
  * The graph of the discriminator's step, with its gradients. Inputs: `x` [B, 3, T, H, W], the clips; `made` [B, T, H, W, 4], what the
- * generator's step gave of them; `discriminator` [1], half the scale of the loss. Outputs: `loss.real`, `loss.made` [1].
+ * generator's step gave of them; `discriminator` [1], half the scale of the loss; with `penalised` `penalty` [4]. Outputs: `loss.real`,
+ * `loss.made` [1]; with it `loss.penalty` [B]. A step that is penalised is in f32: gradients of clips are too small for f16.
  */
-export function discriminatorMicro({ config }: DiscriminatorJudge, shape: PixelShape, dtype: "f32" | "f16"): RecordedMicro {
+export function discriminatorMicro(
+  { config }: DiscriminatorJudge,
+  shape: PixelShape,
+  { dtype: given, penalised = false }: { readonly dtype: "f32" | "f16"; readonly penalised?: boolean },
+): RecordedMicro {
+  const dtype = penalised ? "f32" : given;
   const names = [...discriminatorWeights(config).keys()].map((name) => DISCRIMINATOR_PREFIX + name);
   const { parameters, standIn } = standIns(fullParameters(names));
   const graph = new Graph("train discriminator", () => dtype, standIn);
   const { clips, frames, height, width } = shape;
   const real = channelsLast(graph.input("x", [clips, 3, frames, height, width]));
   const made = graph.input("made", [clips, frames, height, width, 4]);
-  const cotangents = recordDiscriminatorLosses(graph, config, { real, made }, { dtype });
+  const cotangents = recordDiscriminatorLosses(graph, config, { real, made }, { dtype, penalised });
   return { graph, gradients: gradientsOf(cotangents, parameters) };
 }
+
+/** What the lengths of gradients cost, from what the graph gave; undefined of a step that is not penalised. */
+export const penaltyLoss = (outputs: Readonly<Record<string, ArrayLike<number>>>): number | undefined =>
+  outputs["loss.penalty"] && Array.from(outputs["loss.penalty"]).reduce((sum, one) => sum + one, 0);
 
 /** ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))), from what the graph gave. */
 export const discriminatorLoss = (outputs: Readonly<Record<string, ArrayLike<number>>>): number =>

@@ -1,5 +1,5 @@
 /** The smallest clips that the networks of a stage can judge: what is smaller is refused before a step is taken. */
-import { leastClip } from "../../models/discriminator/config.ts";
+import { discriminatorConfig, leastClip } from "../../models/discriminator/config.ts";
 import { leastSide } from "../../models/lpips/layers.ts";
 import type { PlacedVaeStage, TrainVaeOptions } from "./options.ts";
 import type { PixelSample } from "./sample.ts";
@@ -23,7 +23,7 @@ export function leastOf(options: TrainVaeOptions, stage: PlacedVaeStage): Least[
     const side = leastSide(lpips.network);
     all.push({ by: "LPIPS", frames: 1, height: side, width: side });
   }
-  if (asksDiscriminator(options, stage)) all.push({ by: "the discriminator", ...leastClip(discriminator!.config) });
+  if (asksDiscriminator(options, stage)) all.push({ by: "the discriminator", ...leastClip(discriminatorConfig(discriminator!.config)) });
   return all;
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Optimizer } from "../optimizer.ts";
 
+/** The log-variance by which a reconstruction counts. */
 export interface LogVarianceOptions {
   /** What it is, or begins with. Default 0. */
   readonly start?: number;

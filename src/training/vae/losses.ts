@@ -9,17 +9,22 @@
  */
 import { elements } from "../../base/shape.ts";
 import { type Cotangent, differentiate } from "../../gradient/differentiate.ts";
+import { watch } from "../../gradient/watch.ts";
 import type { Graph } from "../../graph/graph.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
-import { recordDiscriminator } from "../../models/discriminator/forward.ts";
+import { recordDiscriminator, type RecordedLevel } from "../../models/discriminator/forward.ts";
+import { recordDiscriminatorTangent } from "../../models/discriminator/tangent.ts";
 import { recordLpips } from "../../models/lpips/forward.ts";
 import type { LpipsNetwork } from "../../models/lpips/layers.ts";
 import { adaptiveWeight } from "../../ops/adaptive_weight.ts";
 import { add } from "../../ops/add.ts";
 import { addScaled } from "../../ops/add_scaled.ts";
 import { adversarialLoss } from "../../ops/adversarial_loss.ts";
+import { gatedAdd } from "../../ops/gated_add.ts";
 import { gatherRows, NO_ROW } from "../../ops/gather_rows.ts";
+import { gradientPenalty } from "../../ops/gradient_penalty.ts";
+import { groupNormGradientSums } from "../../ops/group_norm_gradient_sums.ts";
 import { joinFrames } from "../../ops/join_frames.ts";
 import { klLoss } from "../../ops/kl_loss.ts";
 import { pixelLoss } from "../../ops/pixel_loss.ts";
@@ -140,8 +145,17 @@ function withAdversary(
   return rec.map((gradient, i) => addScaled(gradient, gen[i]!, factor));
 }
 
-/** Scores of clips. Running statistics of batch norms are states, which one clip after another moves; they are written after the last. */
-export function scoresOf(graph: Graph, config: DiscriminatorConfig, clips: readonly Tensor[], dtype: "f32" | "f16" | undefined): Tensor[] {
+/**
+ * Scores of clips. Running statistics of batch norms are states, which one clip after another moves; they are written after the last.
+ * @param onLevel is given each clip's levels, by the clip's index
+ */
+export function scoresOf(
+  graph: Graph,
+  config: DiscriminatorConfig,
+  clips: readonly Tensor[],
+  dtype: "f32" | "f16" | undefined,
+  onLevel: (clip: number, level: RecordedLevel) => void = () => {},
+): Tensor[] {
   const running = new Map<string, Tensor>();
   const move = (norm: string, stats: Tensor, channels: number): void => {
     const now = (name: string) => running.get(name) ?? graph.state(name, [channels]);
@@ -151,31 +165,98 @@ export function scoresOf(graph: Graph, config: DiscriminatorConfig, clips: reado
       running.set(`${norm}.running_var`, variance);
     });
   };
-  const scores = clips.map((clip) =>
-    recordDiscriminator(config, clip, { prefix: DISCRIMINATOR_PREFIX, ...(dtype ? { dtype } : {}), onStatistics: move }),
+  const scores = clips.map((clip, i) =>
+    recordDiscriminator(config, clip, {
+      prefix: DISCRIMINATOR_PREFIX,
+      ...(dtype ? { dtype } : {}),
+      onStatistics: move,
+      onLevel: (level) => onLevel(i, level),
+    }),
   );
   for (const [name, value] of running) graph.update(graph.state(name, value.shape), value);
   return scores;
 }
 
 /**
- * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))). Input: `discriminator` [1], half the
- * scale of the loss. Outputs: `loss.real` and `loss.made` [1], without the half.
- * @param real, made f32 or f16 [B, T, H, W, 4] @returns where gradients begin: at both losses
+ * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))), and with `penalised` what the gradient
+ * of D(real) costs. Inputs: `discriminator` [1], half the scale of the loss, and `penalty` [4] (`penaltySettings`). Outputs: `loss.real` and
+ * `loss.made` [1], without the half, and `loss.penalty` [B].
+ * @param real, made f32 or f16 [B, T, H, W, 4] @returns where gradients begin: at the losses
  */
 export function recordDiscriminatorLosses(
   graph: Graph,
   config: DiscriminatorConfig,
   { real, made }: { readonly real: Tensor; readonly made: Tensor },
-  { dtype }: { readonly dtype?: "f32" | "f16" } = {},
+  { dtype, penalised = false }: { readonly dtype?: "f32" | "f16"; readonly penalised?: boolean } = {},
 ): Cotangent[] {
-  const [ofReal, ofMade] = scoresOf(graph, config, [real, made], dtype) as [Tensor, Tensor];
+  const levels: RecordedLevel[] = [];
+  const judged = penalised ? watch(real) : real;
+  const [ofReal, ofMade] = scoresOf(graph, config, [judged, made], dtype, (clip, level) => {
+    if (clip === 0) levels.push(level);
+  }) as [Tensor, Tensor];
   const losses = { real: adversarialLoss(ofReal, "real"), made: adversarialLoss(ofMade, "made") };
   const gradient = graph.input("discriminator", [1]);
-  return Object.entries(losses).map(([name, loss]) => {
+  const cotangents = Object.entries(losses).map(([name, loss]): Cotangent => {
     graph.output(`loss.${name}`, loss);
     return { of: loss, gradient };
   });
+  return penalised ? [...cotangents, penaltyOf(graph, config, judged, ofReal, levels)] : cotangents;
+}
+
+/**
+ * Where the gradient of a penalty on g = ∂ ΣD(x)/∂x begins. That of Σ p(‖g‖) is ∂⟨v, g⟩ with v = ∂p/∂g held, and ⟨v, g⟩ is by how much ΣD(x)
+ * moves along v: so x goes through beside v once more, and gradients are taken of where v comes out.
+ */
+function penaltyOf(graph: Graph, config: DiscriminatorConfig, x: Tensor, scores: Tensor, levels: readonly RecordedLevel[]): Cotangent {
+  // The first of four is the score.
+  const ones = graph.constant(
+    "the scores",
+    Float32Array.from({ length: scores.size }, (_, i) => +(i % 4 === 0)),
+    scores.shape,
+  );
+  const v = graph.unwatched(() => {
+    const [g] = differentiate([{ of: scores, gradient: ones }], [x]) as [Tensor];
+    const [b, , , , c] = g.shape as [number, number, number, number, number];
+    const [weight, bias] = [1, 0].map((value) => graph.constant(`${value}`, new Float32Array(c).fill(value))) as [Tensor, Tensor];
+    const norm = graph.constant(
+      "mean 0, rstd 1",
+      Float32Array.from({ length: 2 * b * c }, (_, i) => Math.floor(i / c) % 2),
+      [b, 2, c],
+    );
+    const operands = { x: g, dy: g, norm, weight, bias, scale: undefined, shift: undefined };
+    const { sums } = groupNormGradientSums(operands, { onePlus: false, keepFirst: true, activation: null });
+    const { loss, factors } = gradientPenalty(sums, graph.input("penalty", [4]));
+    graph.output("loss.penalty", loss);
+    const positions = g.size / c;
+    const rows = graph.constant(
+      "clips",
+      Uint32Array.from({ length: positions }, (_, i) => Math.floor((i * b) / positions)),
+    );
+    return gatedAdd(g, { table: factors, rows });
+  });
+  return { of: recordDiscriminatorTangent(config, levels, v, { prefix: DISCRIMINATOR_PREFIX }), gradient: ones };
+}
+
+/** What a discriminator's gradient costs. */
+export interface GradientPenalty {
+  /**
+   * `r1`: weight / 2 · the mean over clips of ‖∂ ΣD(x)/∂x‖² (Mescheder, Geiger & Nowozin 2018, arXiv:1801.04406). `unit`: weight · the mean of
+   * (‖∂ ΣD(x)/∂x‖ − 1)² (Gulrajani et al. 2017, arXiv:1704.00028), of clips as they are, not between those and what was made.
+   */
+  readonly kind: "r1" | "unit";
+  readonly weight: number;
+  /** It counts in each so many'th step of the discriminator's, and so many times as much there. Default 1. */
+  readonly every?: number;
+}
+
+/** Its length that costs nothing, and what a clip counts by. */
+const penaltyTerms = ({ kind, weight, every = 1 }: GradientPenalty) =>
+  kind === "r1" ? { target: 0, weight: (every * weight) / 2 } : { target: 1, weight: every * weight };
+
+/** The input `penalty` of a discriminator's step. @param scale of the loss @param clips of the micro-step */
+export function penaltySettings(penalty: GradientPenalty, scale: number, clips: number): Float32Array {
+  const { target, weight } = penaltyTerms(penalty);
+  return Float32Array.of((2 * weight * scale) / clips, target, weight / clips, 0);
 }
 
 /** What losses count. */

@@ -68,7 +68,14 @@ export function vaeTrainingNeeds(
     return [...graphs, { graph: update!, times: 1 }];
   };
   const judged = asked.discriminator && judges.discriminator;
-  const graphs = [...clip(), ...(judged ? steps(Stepper.graphsOf(discriminatorMicro(judged, shape, dtype), steppers.discriminator)) : [])];
+  const graphs = [
+    ...clip(),
+    ...(judged
+      ? steps(
+          Stepper.graphsOf(discriminatorMicro(judged, shape, { dtype, penalised: judged.penalty !== undefined }), steppers.discriminator),
+        )
+      : []),
+  ];
   const plans = graphs.map(({ graph, times }) => ({ plan: compile(graph, caps, options.compile ?? {}), times }));
   const all = plans.map(({ plan }) => plan);
   const needs = measurePlans("training", all);

@@ -1,5 +1,5 @@
 /** The optimizers of a VAE's training: the VAE's and its discriminator's, and what Muon leaves to AdamW there. */
-import { type DiscriminatorConfig, discriminatorLevels } from "../../models/discriminator/config.ts";
+import { type DiscriminatorConfig, discriminatorConfig, discriminatorLevels } from "../../models/discriminator/config.ts";
 import { type Optimizer, type OptimizerOptions, optimizerOf } from "../optimizer.ts";
 import { DISCRIMINATOR_PREFIX } from "./losses.ts";
 
@@ -15,7 +15,7 @@ export function discriminatorEnds(config: DiscriminatorConfig): string[] {
 /** What options say of them. */
 export interface VaeOptimizerOptions {
   readonly optimizer?: OptimizerOptions;
-  readonly discriminator?: { readonly config: DiscriminatorConfig; readonly optimizer?: OptimizerOptions };
+  readonly discriminator?: { readonly config?: Partial<DiscriminatorConfig>; readonly optimizer?: OptimizerOptions };
 }
 
 /** The VAE's, and the discriminator's, which is the same unless it has one of its own; `adamOnly` is the ends of both by default. */
@@ -23,7 +23,7 @@ export function vaeOptimizers({ optimizer, discriminator }: VaeOptimizerOptions)
   readonly vae: Optimizer;
   readonly discriminator: Optimizer;
 } {
-  const adamOnly = [...VAE_ENDS, ...(discriminator ? discriminatorEnds(discriminator.config) : [])];
+  const adamOnly = [...VAE_ENDS, ...(discriminator ? discriminatorEnds(discriminatorConfig(discriminator.config)) : [])];
   const of = (options: OptimizerOptions | undefined): Optimizer => optimizerOf({ adamOnly, ...options });
   return { vae: of(optimizer), discriminator: of(discriminator?.optimizer ?? optimizer) };
 }

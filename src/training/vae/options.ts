@@ -11,11 +11,11 @@ import type { RunIdentity } from "../checkpoint.ts";
 import type { OptimizerOptions } from "../optimizer.ts";
 import { checkSchedule, type Schedule } from "../schedule.ts";
 import { placesOf, type StagePlace } from "../stages.ts";
-import type { DiscriminatorConfig } from "../../models/discriminator/config.ts";
+import { type DiscriminatorConfig, discriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsDigests } from "../../models/lpips/open.ts";
 import type { LpipsJudge } from "./judges.ts";
 import type { LogVarianceOptions } from "./log-variance.ts";
-import type { AdaptiveBounds, VaeWeights } from "./losses.ts";
+import type { AdaptiveBounds, GradientPenalty, VaeWeights } from "./losses.ts";
 import { vaeOptimizers } from "./optimizers.ts";
 import { type Passes, PASSES } from "./passes.ts";
 import { type TrainedPart, VAE_CHECKPOINTING, VAE_PARTS } from "./record.ts";
@@ -45,8 +45,10 @@ export interface VaeStageOptions {
   readonly losses?: Partial<VaeWeights>;
 }
 
+/** A discriminator, and how it is trained. */
 export interface DiscriminatorTraining {
-  readonly config: DiscriminatorConfig;
+  /** What is left out is as published: `ndf` 64, 3 `n_layers` of `kernel_size` 3, batch norms. */
+  readonly config?: Partial<DiscriminatorConfig>;
   /** The first step, from 0, in which it is asked and learns. Default 0. */
   readonly start?: number;
   /** Its full learning rate, which falls by the same schedule. Default: the stage's. */
@@ -57,6 +59,8 @@ export interface DiscriminatorTraining {
   readonly initial?: ReadonlyMap<string, Float32Array>;
   /** Bounds of the weight that lengths of gradients give. */
   readonly adaptive?: AdaptiveBounds;
+  /** What the length of its gradient with respect to the clips costs. Default: nothing. */
+  readonly penalty?: GradientPenalty;
 }
 
 /** What `trainVae` takes beside the VAE and its data. */
@@ -217,6 +221,11 @@ export function checkVaeOptions(o: TrainVaeOptions): void {
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   checkSchedule(o.schedule ?? {});
   count("discriminator.start", o.discriminator?.start, 0);
+  const penalty = o.discriminator?.penalty;
+  assertKnown("training", "discriminator.penalty.kind", penalty?.kind, ["r1", "unit"]);
+  count("discriminator.penalty.every", penalty?.every);
+  if (penalty && !(penalty.weight > 0 && penalty.weight < 1e9))
+    fail(`discriminator.penalty.weight must be a number above 0, got ${penalty.weight}; leave the penalty out for none`);
   const stages = vaeStages(o);
   for (const { index, steps, batch, lr, losses } of stages) {
     const name = o.stages ? `stage ${index + 1}: ` : "";
@@ -256,7 +265,7 @@ export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae, lpips?
     statistics: o.statistics ?? "batches",
     ...(o.logVariance ? { logVariance: o.logVariance } : {}),
     ...(o.lpips && counts(o, "perceptual") ? { lpips: { kind: o.lpips.network.kind, ...lpips, frames: o.perceptualFrames ?? "all" } } : {}),
-    ...(o.discriminator ? { discriminator: o.discriminator } : {}),
+    ...(o.discriminator ? { discriminator: { ...o.discriminator, config: discriminatorConfig(o.discriminator.config) } } : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),
     ema: o.ema ?? null,

@@ -5,6 +5,7 @@ import { drawsOf } from "../draws.ts";
 import { fullParameters } from "../full.ts";
 import type { Trained } from "../parameters.ts";
 import { fromScratch } from "../scratch.ts";
+import { discriminatorConfig } from "../../models/discriminator/config.ts";
 import { initialDiscriminator } from "../../models/discriminator/initial.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { judgedWeights, type VaeJudges } from "./judges.ts";
@@ -55,19 +56,21 @@ export function vaeSteppers(options: TrainVaeOptions): { readonly vae: StepperOp
 /** What judges, with the values that a discriminator begins with. */
 function judgesOf({ lpips, discriminator, seed = 0 }: TrainVaeOptions): VaeJudges {
   const { generator } = drawsOf(seed, "discriminator");
+  const config = discriminator && discriminatorConfig(discriminator.config);
   return {
     ...(lpips ? { lpips } : {}),
-    ...(discriminator
+    ...(discriminator && config
       ? {
           discriminator: {
-            config: discriminator.config,
+            config,
             initial:
               discriminator.initial ??
               initialDiscriminator(
-                discriminator.config,
+                config,
                 (count) => generator.randn([count]),
                 (count) => generator.uniform([count], 0, 1),
               ),
+            ...(discriminator.penalty ? { penalty: discriminator.penalty } : {}),
           },
         }
       : {}),

@@ -10,7 +10,7 @@ import { LatentPosterior } from "../../models/vae/posterior.ts";
 import { initialise } from "../initial-values.ts";
 import { mean } from "../micro-batch.ts";
 import { Programs } from "../programs.ts";
-import { discriminatorLoss, discriminatorMicro, judgedInitial } from "./judges.ts";
+import { discriminatorLoss, discriminatorMicro, judgedInitial, penaltyLoss } from "./judges.ts";
 import { withSums } from "../step-graphs.ts";
 import { Stepper, type StepperMicro, type StepperPasses, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
@@ -18,7 +18,15 @@ import { stateName } from "../update.ts";
 import { ClipPasses } from "./clip-passes.ts";
 import { drawsOf } from "../draws.ts";
 import { LogVariance, type LogVarianceProgress } from "./log-variance.ts";
-import { generatorInputs, type GeneratorReport, generatorReport, type GeneratorScales, type LossSizes, type VaeWeights } from "./losses.ts";
+import {
+  generatorInputs,
+  type GeneratorReport,
+  generatorReport,
+  type GeneratorScales,
+  type LossSizes,
+  penaltySettings,
+  type VaeWeights,
+} from "./losses.ts";
 import type { DiscriminatorTurn, TrainableVae, TrainVaeOptions } from "./options.ts";
 import { goesByBatches } from "./passes.ts";
 import { type AskedJudges, distanceGraph, ofPart, reconstructionGraph, vaeMicro } from "./record.ts";
@@ -86,7 +94,7 @@ export class VaeTrainer implements Disposable {
     const smallest = smallestOf(config, discriminator?.config);
     const like = [
       ...Stepper.graphsOf(vaeMicro(recipe, smallest, { lpips: false, discriminator: true }), steppers.vae),
-      ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, dtype), steppers.discriminator) : []),
+      ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, smallest, { dtype }), steppers.discriminator) : []),
     ];
     const states = new States(
       gpu,
@@ -148,6 +156,8 @@ export class VaeTrainer implements Disposable {
       const made = step.outputs.map(({ made }) => made!);
       const turn = await this.discriminator.step(this.#discriminatorMicros(batches, made), rates.discriminator);
       losses["discriminator"] = mean(turn.outputs.map(discriminatorLoss));
+      const penalties = turn.outputs.map(penaltyLoss);
+      if (penalties.every((penalty) => penalty !== undefined)) losses["penalty"] = mean(penalties);
       flops += turn.flops;
       discriminator = { taken: turn.taken, gradNorm: turn.gradNorm, lossScale: turn.lossScale };
     }
@@ -157,16 +167,21 @@ export class VaeTrainer implements Disposable {
   }
 
   #discriminatorMicros(batches: readonly VaeBatch[], made: readonly Float32Array[]): StepperMicro[] {
-    return batches.map(({ samples }, i) => {
+    const judge = this.recipe.judges!.discriminator!;
+    const start = this.options.discriminator!.start ?? 0;
+    return batches.map(({ samples, step }, i) => {
       const shape = shapeOf(samples);
+      const penalty = judge.penalty && (step - start) % (judge.penalty.every ?? 1) === 0 ? judge.penalty : undefined;
+      const penalised = penalty !== undefined;
       return {
-        key: `discriminator ${pixelShapeKey(shape)}`,
+        key: `discriminator ${pixelShapeKey(shape)}${penalised ? " penalised" : ""}`,
         values: made[i]!.length,
-        record: () => discriminatorMicro(this.recipe.judges!.discriminator!, shape, this.recipe.dtype),
+        record: () => discriminatorMicro(judge, shape, { dtype: this.recipe.dtype, penalised }),
         inputs: (lossScale) => ({
           x: joined(samples.map(({ pixels }) => pixels)),
           made: made[i]!,
           discriminator: Float32Array.of((0.5 * lossScale) / batches.length),
+          ...(penalty ? { penalty: penaltySettings(penalty, lossScale / batches.length, shape.clips) } : {}),
         }),
       };
     });

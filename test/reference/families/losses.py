@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from case import Case, Content
 from draws import Draws
@@ -14,6 +15,7 @@ from gradients import differentiated, functional
 
 LPIPS = "LPIPS"
 DISCRIMINATOR = "NLayerDiscriminator3D"
+TANGENT = "NLayerDiscriminator3D.jvp"
 
 # ---------------------------------------------------------------- LPIPS
 
@@ -156,6 +158,47 @@ def discriminator(config: dict, shape: tuple[int, ...], train: bool = True):
     return build
 
 
+class OwnStatistics(nn.Module):
+    """A norm by its own statistics, written out: torch's batch_norm has no third derivative, and its dual numbers hold statistics fixed."""
+
+    def __init__(self, norm: nn.Module, axes: list[int]):
+        super().__init__()
+        self.axes, self.eps, self.weight, self.bias = axes, norm.eps, norm.weight, norm.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        off = x - x.mean(self.axes, keepdim=True)
+        y = off / (off.square().mean(self.axes, keepdim=True) + self.eps).sqrt()
+        return y if self.weight is None else y * self.weight[:, None, None, None] + self.bias[:, None, None, None]
+
+
+def tangent(config: dict, shape: tuple[int, ...]):
+    """By how much the scores move when x does along v, by dual numbers, through which a backward pass goes."""
+    axes = [0, 2, 3, 4] if config["norm"] == "batch" else [2, 3, 4]
+
+    def build(case: Case) -> Content:
+        draws = Draws(case.id)
+        model = draws.fill(NLayerDiscriminator3D(**config))
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items() if trained(name)}
+        x, v = draws.pixels(*shape), draws.normal(*shape)
+        for i, layer in enumerate(model.main):
+            if isinstance(layer, (nn.BatchNorm3d, nn.InstanceNorm3d)):
+                model.main[i] = OwnStatistics(layer, axes)
+
+        def call(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            scores = functional(model, lambda sample: {"sample": sample})
+            at, along = tensors["input.x"], tensors["input.v"]
+            rest = {name: tensor for name, tensor in tensors.items() if name.startswith("weight.")}
+            with torch.enable_grad(), forward_ad.dual_level():
+                dual = forward_ad.make_dual(at, along)
+                return {"sample": forward_ad.unpack_dual(scores({"input.x": dual} | rest)["sample"]).tangent}
+
+        given = {"input.x": x, "input.v": v} | {f"weight.{name}": tensor for name, tensor in weights.items()}
+        outputs = {name: tensor.detach() for name, tensor in call(given).items()}
+        return Content(config=config, inputs={"x": x, "v": v}, weights=weights, outputs=outputs, call=call)
+
+    return build
+
+
 WIDE = [6, 8, 8, 12, 12, 12, 16, 20, 16, 16, 16, 12, 12]
 NARROW = [4, 4, 4, 5, 6, 6, 7, 8, 8, 9, 8, 8, 7]
 BATCH = {"input_nc": 3, "ndf": 4, "n_layers": 3, "kernel_size": 3, "norm": "batch", "strides": [[2, 2, 2], [2, 2, 2], [1, 2, 2], [1, 1, 1], [1, 1, 1]]}
@@ -171,4 +214,7 @@ CASES = [
     Case(DISCRIMINATOR, "gradients_running", differentiated(discriminator(BATCH, (1, 3, 4, 17, 16), train=False), pick=trained)),
     Case(DISCRIMINATOR, "gradients_instance", differentiated(discriminator(INSTANCE, (2, 3, 9, 31, 24)), pick=trained)),
     Case(DISCRIMINATOR, "gradients_none", differentiated(discriminator(PLAIN, (1, 3, 3, 9, 13)), pick=trained)),
+    Case(TANGENT, "gradients_batch", differentiated(tangent(BATCH, (2, 3, 5, 18, 14)), half=False)),
+    Case(TANGENT, "gradients_instance", differentiated(tangent(INSTANCE, (2, 3, 9, 31, 24)), half=False)),
+    Case(TANGENT, "gradients_none", differentiated(tangent(PLAIN, (1, 3, 3, 9, 13)), half=False)),
 ]

@@ -35,6 +35,7 @@ class Recipe:
     clips: int | None = None  # steps with clips of their own, which come again in turn; all of them unless told
     optimizer: dict = field(default_factory=dict)
     discriminator_optimizer: dict = field(default_factory=dict)
+    penalty: dict = field(default_factory=dict)  # of the discriminator's gradient: kind, weight, every
 
 
 @dataclass
@@ -54,6 +55,16 @@ def adamw(parameters, settings: dict) -> torch.optim.Optimizer:
         weight_decay=settings["weight_decay"],
         foreach=False,
     )
+
+
+def penalty(given: dict, disc: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What the gradient of the scores' sum with respect to the clips costs; it moves running statistics too, which nothing reads here."""
+    at = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(disc(at).sum(), at, create_graph=True)
+    lengths = gradient.flatten(1)
+    if given["kind"] == "r1":
+        return 0.5 * given["weight"] * lengths.square().sum(1).mean()
+    return given["weight"] * (lengths.norm(dim=1) - 1).square().mean()
 
 
 def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], inputs: Tensors, kind: torch.dtype) -> Result:
@@ -99,7 +110,10 @@ def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], input
             fake = made.detach()
             said = 0.5 * ((1 - disc(x)).relu().mean() + (1 + disc(fake)).relu().mean())
             other.zero_grad()
-            said.backward()
+            every = recipe.penalty.get("every", 1)
+            penalised = recipe.penalty and (step - recipe.disc_start) % every == 0
+            cost = every * penalty(recipe.penalty, disc, x) if penalised else torch.zeros([])
+            (said + cost).backward()
             count(theirs)
             other.step()
         for name, value in {"loss": loss, "rec": rec, "kl": kl}.items():
@@ -107,6 +121,8 @@ def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], input
         if disc:
             losses.setdefault("generator", []).append(generator.item() if judged else 0.0)
             losses.setdefault("discriminator", []).append(said.item() if judged else 0.0)
+            if recipe.penalty:
+                losses.setdefault("penalty", []).append(cost.item() if judged else 0.0)
     after = {name: p.detach() for name, p in (own | theirs).items()}
     return Result(losses, after, start, (own | theirs).keys() - counted)
 
@@ -151,6 +167,8 @@ def train(recipe: Recipe):
                 "adaptive": recipe.adaptive,
                 "discriminator_optimizer": OPTIMIZER | recipe.discriminator_optimizer,
             }
+            if recipe.penalty:
+                options["penalty"] = recipe.penalty
             config["discriminator"] = recipe.discriminator
             tensors |= {f"discriminator.{name}": tensor for name, tensor in disc.state_dict().items()}
         return Content(
@@ -209,6 +227,40 @@ CASES = [
                 discriminator_optimizer={"lr": 1e-4, "betas": [0.5, 0.9], "weight_decay": 0.0},
                 clips=4,
                 **SMOOTH,
+            )
+        ),
+    ),
+    Case(
+        MODULE,
+        "gan_r1",
+        train(
+            Recipe(
+                SMALL,
+                (2, 9, 24, 16),
+                3,
+                {"l1": 1.0, "perceptual": 0.0, "kl": 1e-3, "disc": 0.5},
+                disc_start=0,
+                discriminator=BATCH,
+                optimizer={"lr": 3e-4},
+                discriminator_optimizer={"lr": 3e-4, "betas": [0.5, 0.9], "weight_decay": 0.0},
+                penalty={"kind": "r1", "weight": 0.5, "every": 2},
+            )
+        ),
+    ),
+    Case(
+        MODULE,
+        "gan_unit",
+        train(
+            Recipe(
+                SMALL,
+                (2, 9, 24, 16),
+                2,
+                {"l1": 1.0, "perceptual": 0.0, "kl": 1e-3, "disc": 0.5},
+                disc_start=0,
+                discriminator=INSTANCE | {"kernel_size": 3},
+                optimizer={"lr": 3e-4},
+                discriminator_optimizer={"lr": 3e-4, "betas": [0.5, 0.9], "weight_decay": 0.0},
+                penalty={"kind": "unit", "weight": 0.3},
             )
         ),
     ),

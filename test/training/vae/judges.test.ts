@@ -113,11 +113,11 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
       const config = parseDiscriminatorConfig({ ...given, ndf: 4 }, "d");
       const least = leastClip(config);
       const judge = { config, initial: new Map() };
-      discriminatorMicro(judge, { clips: 1, ...least }, "f32");
+      discriminatorMicro(judge, { clips: 1, ...least }, { dtype: "f32" });
       for (const axis of ["frames", "height", "width"] as const) {
         if (least[axis] === 1) continue;
         const smaller = { clips: 1, ...least, [axis]: least[axis] - 1 };
-        expect(() => discriminatorMicro(judge, smaller, "f32")).toThrow(/the kernel must fit the padded input/);
+        expect(() => discriminatorMicro(judge, smaller, { dtype: "f32" })).toThrow(/the kernel must fit the padded input/);
       }
       if (least.frames === 1) return;
       const vae = await tinyVae();
@@ -127,6 +127,36 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
       );
     },
   );
+
+  test("a penalty on the discriminator's gradient counts in each so many'th step, in f16 as in f32, and a run goes on to the same bytes", async () => {
+    const vae = await tinyVae();
+    const data = clips(vae, 2, [9, 16, 16]);
+    const options = (dtype: "f32" | "f16", weight = 4): TrainVaeOptions => ({
+      ...{ part: "decoder", steps: 4, dtype, accumulation: 2, optimizer: { lr: 0.005 }, losses: { disc: 0.2 } },
+      discriminator: { ...judges().discriminator, start: 1, penalty: { kind: "r1", weight, every: 2 } },
+    });
+    const penalties = ({ steps }: Awaited<ReturnType<typeof taken>>) => steps.map(({ losses }) => losses["penalty"]);
+    const whole = await taken(vae, data, options("f32"));
+    expect(penalties(whole).map((penalty) => penalty !== undefined && penalty > 0)).toEqual([false, true, false, true]);
+    const double = await taken(vae, data, options("f32", 8), 2);
+    expect(penalties(double)[1]! / penalties(whole)[1]!).toBeCloseTo(2, 4);
+    expect(whole.steps[1]!.discriminator!.gradNorm).not.toBe(double.steps[1]!.discriminator!.gradNorm);
+    const first = await taken(vae, data, options("f32"), 2);
+    expect((await taken(vae, data, { ...options("f32"), resume: first.saved })).saved).toEqual(whole.saved);
+    if (!vae.gpu.caps.f16) return;
+    const half = penalties(await taken(vae, data, options("f16"), 2))[1]!;
+    expect(Math.abs(half / penalties(whole)[1]! - 1)).toBeLessThan(1e-5);
+  });
+
+  test.each<[string, object, RegExp]>([
+    ["of another kind", { kind: "r2", weight: 1 }, /discriminator\.penalty\.kind must be r1 or unit, got "r2"/],
+    ["of no weight", { kind: "r1", weight: 0 }, /discriminator\.penalty\.weight must be a number above 0, got 0/],
+    ["in no step", { kind: "unit", weight: 1, every: 0 }, /discriminator\.penalty\.every must be a whole number from 1, got 0/],
+  ])("refused: a penalty %s", async (_, penalty, message) => {
+    const vae = await tinyVae();
+    const discriminator = { ...judges().discriminator, penalty: penalty as never };
+    await expect(taken(vae, clips(vae, 1), { steps: 1, discriminator, losses: { disc: 1 } })).rejects.toThrow(message);
+  });
 
   test("Muon leaves the ends of encoder, decoder and discriminator to AdamW", async () => {
     const vae = await tinyVae();

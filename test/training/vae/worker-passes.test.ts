@@ -31,6 +31,18 @@ test("with LPIPS and a discriminator two workers have the bytes of one, a run th
   expect((await taken(vae, data, { ...options(1), resume: first.saved })).saved).toEqual(one.saved);
 });
 
+test("of a clip of 33 frames four workers, of two and three latent frames, have the bytes of one", { timeout: 120_000 }, async () => {
+  const vae = await tinyVae();
+  const options: TrainVaeOptions = { part: "both", steps: 1, seed: 5, optimizer: { lr: 1e-3 }, losses: { kl: 1e-3 } };
+  const of = (workers: number) => taken(vae, clips(vae, 1, [33, 8, 8]), { ...options, workers });
+  const [one, four] = [await of(1), await of(4)];
+  expect(four.saved).toEqual(one.saved);
+  // Of the encoder pieces of frames, of the decoder of latent frames: whole ones, all of them, in order.
+  const pieces = four.steps[0]!.workers!.map(({ from, to }) => [from, to]);
+  expect(pieces.map(([from], i) => from === (pieces[i - 1]?.[1] ?? 0))).toEqual([true, true, true, true]);
+  expect([pieces.map(([from, to]) => to! - from!).sort(), pieces.at(-1)![1]]).toEqual([[2, 2, 2, 3], 9]);
+});
+
 test("workers hand on what convolutions look back on, its gradients, and the sums of weights' gradients, and no more", {
   timeout: 60_000,
 }, async () => {

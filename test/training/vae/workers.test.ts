@@ -103,6 +103,7 @@ test.for<[Case, number[]]>([
   [{ part: "encode", batch: 1, frames: 17, height: 4, width: 6 }, [2, 3, 4]],
   [{ part: "encode", batch: 1, frames: 33, height: 2, width: 4 }, [4]],
   [{ part: "decode", batch: 1, frames: 5, height: 2, width: 3 }, [2, 3, 4]],
+  [{ part: "decode", batch: 1, frames: 9, height: 1, width: 2 }, [4]],
   [{ part: "encode", batch: 2, frames: 10, height: 2, width: 4 }, [3]],
 ])("%o over %o", async ([each, counts]) => {
   const gpu = await testGpu();

@@ -5,7 +5,8 @@ import {
   parseDiscriminatorConfig,
   runningStatistics as runningShapes,
 } from "../../../models/discriminator/config.ts";
-import { recordDiscriminator } from "../../../models/discriminator/forward.ts";
+import { recordDiscriminator, type RecordedLevel } from "../../../models/discriminator/forward.ts";
+import { recordDiscriminatorTangent } from "../../../models/discriminator/tangent.ts";
 import { recordLpips } from "../../../models/lpips/forward.ts";
 import { lpipsNetwork } from "../../../models/lpips/layers.ts";
 import { channelsFirst, channelsLast } from "../../../ops/channels.ts";
@@ -45,4 +46,28 @@ const discriminator: ReferenceModule = async (c, context) => {
   });
 };
 
-export const lossModules: Record<string, ReferenceModule> = { LPIPS: lpips, NLayerDiscriminator3D: discriminator };
+/** In f32 whatever the storage, as steps that are penalised are. */
+const tangent: ReferenceModule = async (c, context) => {
+  const [x, v] = [inputOf(c, "x", 5), inputOf(c, "v", 5)];
+  agree(c, { x: [x, "BCTHW"], v: [v, "BCTHW"] });
+  const config = parseDiscriminatorConfig(c.config, c.name);
+  expectCaseWeights(c, context.weights(), discriminatorWeights(config));
+  return runOnce(
+    c,
+    { ...context, dtype: "f32" },
+    {
+      inputs: { x: Layout.inOrder("input.x", x.shape), v: Layout.inOrder("input.v", v.shape) },
+      build(_, inputs) {
+        const levels: RecordedLevel[] = [];
+        recordDiscriminator(config, channelsLast(inputs["x"]!), { onLevel: (level) => void levels.push(level) });
+        return { sample: channelsFirst(recordDiscriminatorTangent(config, levels, channelsLast(inputs["v"]!)), 1) };
+      },
+    },
+  );
+};
+
+export const lossModules: Record<string, ReferenceModule> = {
+  LPIPS: lpips,
+  NLayerDiscriminator3D: discriminator,
+  "NLayerDiscriminator3D.jvp": tangent,
+};

@@ -17,7 +17,7 @@ import type { HostTensor, ReferenceCase } from "../reference-case.ts";
 import { RunOptionsOfCase, torchOptimizer } from "./run-options.ts";
 
 /** What a step's losses are called in the format. */
-const LOSSES = ["loss", "rec", "kl", "generator", "discriminator"] as const;
+const LOSSES = ["loss", "rec", "kl", "generator", "discriminator", "penalty"] as const;
 
 const trainVae: ReferenceModule = async (c, context) => {
   const options = new RunOptionsOfCase(c);
@@ -110,8 +110,19 @@ function discriminatorOf(
       optimizer,
       start: options.number("disc_start") ?? 0,
       adaptive: { clamp: bounds?.number("clamp") ?? 1e4, eps: bounds?.number("eps") ?? 1e-4 },
+      ...penaltyOf(c, options),
     },
   };
+}
+
+function penaltyOf(c: ReferenceCase, options: RunOptionsOfCase): Pick<DiscriminatorTraining, "penalty"> {
+  const given = options.group("penalty");
+  if (!given) return {};
+  const kind = (c.options["penalty"] as { kind?: unknown }).kind;
+  if (kind !== "r1" && kind !== "unit")
+    throw new CogwheelError("reference", `${c.name}: options.penalty.kind must be r1 or unit, got ${JSON.stringify(kind)}; correct it`);
+  const every = given.number("every");
+  return { penalty: { kind, weight: given.number("weight") ?? 1, ...(every === undefined ? {} : { every }) } };
 }
 
 /** The clips of every step, which come again in turn where there are fewer than steps, and the draws of their posteriors. */

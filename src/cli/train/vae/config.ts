@@ -5,6 +5,7 @@ import type { VideoVae } from "../../../pipelines/video-vae.ts";
 import type { WorkerPlace } from "../../../pipelines/workers/types.ts";
 import { defined } from "../../../pipelines/options.ts";
 import { parseDiscriminatorConfig } from "../../../models/discriminator/config.ts";
+import type { GradientPenalty } from "../../../training/vae/losses.ts";
 import type { DiscriminatorTraining, TrainVaeOptions, VaeStageOptions } from "../../../training/vae/options.ts";
 import { readKeys, updatesOf } from "../config.ts";
 import { flagName } from "../keys.ts";
@@ -66,6 +67,10 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
     fail("perceptual counts by the files of a network, got none; name them with --lpips (docs/training-vae.md#losses)");
   for (const name of Object.keys(given).filter((one) => /^disc[A-Z]/.test(one)))
     contradiction(name, !counts("disc"), "a discriminator is asked where disc is above 0");
+  const penalised = (given["discPenalty"] ?? "none") !== "none";
+  for (const name of ["discPenaltyWeight", "discPenaltyEvery"])
+    contradiction(name, !penalised, "a discriminator's gradient costs something where discPenalty is r1 or unit");
+  if (given["discPenaltyWeight"] === 0) fail("discPenaltyWeight must be above 0, got 0; leave discPenalty out for no penalty");
   contradiction("kl", (given["part"] ?? "decoder") === "decoder", "kl is of the encoder, and the decoder alone is trained");
   contradiction("perceptualFrames", !counts("perceptual"), "LPIPS is learned from where perceptual is above 0");
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
@@ -126,6 +131,15 @@ const discriminatorOf = (given: Readonly<Record<string, unknown>>): Discriminato
     "the discriminator",
   ),
   ...(defined({ start: given["discStart"], lr: given["discLr"] }) as { start?: number; lr?: number }),
+  ...((given["discPenalty"] ?? "none") === "none"
+    ? {}
+    : {
+        penalty: {
+          kind: given["discPenalty"] as GradientPenalty["kind"],
+          weight: (given["discPenaltyWeight"] as number | undefined) ?? 10,
+          ...(defined({ every: given["discPenaltyEvery"] }) as { every?: number }),
+        },
+      }),
 });
 
 function stageOfConfig({ steps, lr, batch, crop, l1, mse, perceptual, kl, disc }: VaeStageConfig): VaeStageOptions {

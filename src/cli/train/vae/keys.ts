@@ -49,6 +49,11 @@ export const VAE_KEYS = {
   discKernel: key("whole", "taps of its convolutions along every axis, 2 to 7", "3", { min: 2 }),
   discNorm: key("choice", "its norms", "batch", { choices: ["batch", "instance", "none"] }),
   discCausal: key("flag", "in time it sees what came before alone, so that the first frame is judged as a picture is", "false"),
+  discPenalty: key("choice", "the length of its gradient costs: its square (r1), or what it is off 1 by, squared (unit)", "none", {
+    choices: ["none", "r1", "unit"],
+  }),
+  discPenaltyWeight: key("number", "what that counts: γ of γ/2 · ‖∇‖², or λ of λ · (‖∇‖ − 1)²", "10", { min: 0 }),
+  discPenaltyEvery: key("whole", "of so many steps of the discriminator one is penalised, by so many times as much", "1", { min: 1 }),
   latents: key("choice", "what the decoder learns from: draws from the posterior, or its mean", "sample", { choices: ["sample", "mean"] }),
   statistics: key("choice", "norms over batches of frames, as in use, or over the whole clip", "batches", { choices: ["batches", "clip"] }),
   passes: key("choice", "a clip in one graph, or by batches of frames in the memory of one batch", "by its size", {

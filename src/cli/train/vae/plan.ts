@@ -138,6 +138,7 @@ function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
   const { config, gpu } = vae;
   const recipe = vaeRecipe({ config, weights: typesOf(vae) }, options);
   const { discriminator, lpips } = recipe.judges;
+  const penalised = discriminator?.penalty !== undefined;
   const steppers = vaeSteppers(options);
   const kinds = [options.part, vae.dtype, options.checkpointing, steppers.vae.optimizer.name];
   const sizes = [
@@ -147,7 +148,7 @@ function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
   ];
   return {
     gpu,
-    probeKey: `train vae ${JSON.stringify([config, kinds, lpips?.network, discriminator?.config])}`,
+    probeKey: `train vae ${JSON.stringify([config, kinds, lpips?.network, discriminator?.config, penalised])}`,
     probed: async () => ({
       sizes: sizes.length,
       graphs(size) {
@@ -156,7 +157,9 @@ function probedTraining(vae: VideoVae, options: TrainVaeOptions): ProbedModel {
         const asked = { lpips: lpips !== undefined, discriminator: discriminator !== undefined };
         return [
           ...Stepper.graphsOf(vaeMicro(recipe, shape, asked), steppers.vae),
-          ...(discriminator ? Stepper.graphsOf(discriminatorMicro(discriminator, shape, recipe.dtype), steppers.discriminator) : []),
+          ...(discriminator
+            ? Stepper.graphsOf(discriminatorMicro(discriminator, shape, { dtype: recipe.dtype, penalised }), steppers.discriminator)
+            : []),
         ];
       },
     }),

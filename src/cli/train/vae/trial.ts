@@ -48,7 +48,10 @@ function tryStage(shape: PixelShape, vae: VideoVae, options: TrainVaeOptions, st
   if (workers !== undefined) dealOf(vae.config, "decode", { ...shape, workers: typeof workers === "number" ? workers : workers.count });
   else if (goesByBatches(recipe, shape)) clipGraphs(recipe, shape, asked);
   else vaeMicro(recipe, shape, asked);
-  if (asked.discriminator && discriminator) discriminatorMicro(discriminator, shape, recipe.dtype);
+  if (asked.discriminator && discriminator) {
+    const penalised = discriminator.penalty !== undefined;
+    discriminatorMicro(discriminator, shape, { dtype: recipe.dtype, penalised });
+  }
 }
 
 /** What graphs ask of weights that are not read. */
