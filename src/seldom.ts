@@ -55,10 +55,10 @@ export const readVideoLatents: typeof latents.readVideoLatents = async (...of) =
 export const loadLora: typeof adapters.loadLora = async (...of) => (await import("./pipelines/lora-file.ts")).loadLora(...of);
 
 /**
- * Opens LPIPS for `trainVae`: torchvision's VGG16 and the heads of the package lpips, or one file of stlpips-pytorch. Where two files have a
- * tensor, the later one's counts. Weights are read from the sources when a run begins, so leave those open until it has ended.
+ * Opens LPIPS for `trainVae`: torchvision's VGG16 and the heads of the package lpips, or one file of stlpips-pytorch. Where two files
+ * have a tensor, the later one's counts. Weights are read from the sources when a run begins, so leave those open until it has ended.
  */
-export const openLpips: typeof lpips.openLpips = async (...of) => (await import("./models/lpips/open.ts")).openLpips(...of);
+export const openLpips: typeof lpips.openLpips = async (...of) => (await import("./training/vae/run.ts")).openLpips(...of);
 
 /**
  * Reads a folder of clips with captions: `metadata.jsonl`, or `prompts.txt` and `videos.txt`.

@@ -1,7 +1,7 @@
 // group_norm_second.wgsl — how a norm's gradient, or what it makes of a change of x, moves with x: the second derivative, on two directions
 //
 // Shapes    x, dy, dz, dx [B, T, H, W, C] · of_dy, of_dz [B, 4, C] (group_norm_gradient_merge of dy and of dz, weights 1): mean, rstd, mean
-//           of dy (dz), of dy · x̂ (dz · x̂) · products [B, 4, C] (the same of dz with dy in x̂'s place): its last row is the mean of dy · dz
+//           of dy (dz), of dy · x̂ (dz · x̂) · products [B, 4, C] (of dz, with dy in x̂'s place), whose last row is the mean of dy · dz
 //           dx = d/dx Σ dz · rstd · (dy − mean(dy) − x̂ · mean(dy · x̂)), every channel by itself
 //              = −rstd² · (x̂ · (mean(dy · dz) − mean(dy) · mean(dz) − 3ab) + a · (dy − mean(dy)) + b · (dz − mean(dz))),
 //           a = mean(dz · x̂), b = mean(dy · x̂)

@@ -1,7 +1,7 @@
 /**
- * How a discriminator's scores move when what it judges does: the derivative of its scores along a direction, recorded level by level beside
- * the recording that it is of. Its own gradients go through all that both of them read, weights and what was judged, so what they are of
- * is a gradient already: for a scalar L of the scores and v fixed, ⟨v, ∂L/∂x⟩ is the derivative of L along v.
+ * How a discriminator's scores move when what it judges does: the derivative of its scores along a direction, recorded level by level
+ * beside the recording that it is of. Its own gradients go through all that both of them read, weights and what was judged, so what they
+ * are of is a gradient already: for a scalar L of the scores and v fixed, ⟨v, ∂L/∂x⟩ is the derivative of L along v.
  *
  * A convolution is linear, and moves as it computes. A rectifier's slope is that of its sign. What a norm makes of a change is what its
  * gradient makes of one: with a channel a group both are the same symmetric matrix (group_norm_gradient).

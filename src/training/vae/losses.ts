@@ -178,9 +178,9 @@ export function scoresOf(
 }
 
 /**
- * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))), and with `penalised` what the gradient
- * of D(real) costs. Inputs: `discriminator` [1], half the scale of the loss, and `penalty` [4] (`penaltySettings`). Outputs: `loss.real` and
- * `loss.made` [1], without the half, and `loss.penalty` [B].
+ * Records the losses of the discriminator's step: ½ (mean relu(1 − D(real)) + mean relu(1 + D(made))), and with `penalised` what the
+ * gradient of D(real) costs. Inputs: `discriminator` [1], half the scale of the loss, and `penalty` [4] (`penaltySettings`). Outputs:
+ * `loss.real` and `loss.made` [1], without the half, and `loss.penalty` [B].
  * @param real, made f32 or f16 [B, T, H, W, 4] @returns where gradients begin: at the losses
  */
 export function recordDiscriminatorLosses(
@@ -204,8 +204,8 @@ export function recordDiscriminatorLosses(
 }
 
 /**
- * Where the gradient of a penalty on g = ∂ ΣD(x)/∂x begins. That of Σ p(‖g‖) is ∂⟨v, g⟩ with v = ∂p/∂g held, and ⟨v, g⟩ is by how much ΣD(x)
- * moves along v: so x goes through beside v once more, and gradients are taken of where v comes out.
+ * Where the gradient of a penalty on g = ∂ ΣD(x)/∂x begins. That of Σ p(‖g‖) is ∂⟨v, g⟩ with v = ∂p/∂g held, and ⟨v, g⟩ is by how much
+ * ΣD(x) moves along v: so v goes through beside x, and gradients are taken of where it comes out.
  */
 function penaltyOf(graph: Graph, config: DiscriminatorConfig, x: Tensor, scores: Tensor, levels: readonly RecordedLevel[]): Cotangent {
   // The first of four is the score.
@@ -240,8 +240,8 @@ function penaltyOf(graph: Graph, config: DiscriminatorConfig, x: Tensor, scores:
 /** What a discriminator's gradient costs. */
 export interface GradientPenalty {
   /**
-   * `r1`: weight / 2 · the mean over clips of ‖∂ ΣD(x)/∂x‖² (Mescheder, Geiger & Nowozin 2018, arXiv:1801.04406). `unit`: weight · the mean of
-   * (‖∂ ΣD(x)/∂x‖ − 1)² (Gulrajani et al. 2017, arXiv:1704.00028), of clips as they are, not between those and what was made.
+   * `r1`: weight / 2 · the mean over clips of ‖∂ ΣD(x)/∂x‖² (Mescheder, Geiger & Nowozin 2018, arXiv:1801.04406). `unit`: weight · the
+   * mean of (‖∂ ΣD(x)/∂x‖ − 1)² (Gulrajani et al. 2017, arXiv:1704.00028), of clips as they are, not between those and what was made.
    */
   readonly kind: "r1" | "unit";
   readonly weight: number;

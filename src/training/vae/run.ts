@@ -21,6 +21,9 @@ import { DISCRIMINATOR_PREFIX } from "./losses.ts";
 import { checkPixels, type GivenPixels, loadedPixels, type PixelSample } from "./sample.ts";
 import { type VaeBatch, VaeTrainer } from "./trainer.ts";
 
+// Comes with the run, in one chunk: a page that opens LPIPS trains a VAE.
+export { openLpips } from "../../models/lpips/open.ts";
+
 export class VaeTrainingRun implements Disposable {
   private constructor(
     private readonly vae: TrainableVae,

@@ -128,7 +128,7 @@ describe("with networks that judge", { timeout: 240_000 }, () => {
     },
   );
 
-  test("a penalty on the discriminator's gradient counts in each so many'th step, in f16 as in f32, and a run goes on to the same bytes", async () => {
+  test("a penalty on its gradient counts in each so many'th step, in f16 as in f32, and a run goes on to the same bytes", async () => {
     const vae = await tinyVae();
     const data = clips(vae, 2, [9, 16, 16]);
     const options = (dtype: "f32" | "f16", weight = 4): TrainVaeOptions => ({
