@@ -4,7 +4,8 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
-import type { JobBackend } from "../jobs/backend.ts";
+import type { KeyValues } from "../jobs/backend.ts";
+import { readRecord, writeRecord } from "../jobs/records.ts";
 
 /** What a key may have at a time; what is left out has no limit. */
 export interface KeyLimits {
@@ -27,6 +28,8 @@ export interface Key {
   readonly webhookSecret: string;
 }
 
+/** What is drawn elsewhere is long enough that there is nothing to guess. */
+const GIVEN = /^[\x21-\x7e]{32,200}$/;
 const NAME = /^[\w.@-]{1,64}$/;
 const PREFIX = "key.";
 /** A key that was taken back is known for so long. */
@@ -36,62 +39,78 @@ const NOBODY = "key-of-nobody";
 
 const random = (): Uint8Array => crypto.getRandomValues(new Uint8Array(32));
 const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
-const encode = (key: Key): Uint8Array => new TextEncoder().encode(JSON.stringify(key));
-const decode = (bytes: Uint8Array): Key => JSON.parse(new TextDecoder().decode(bytes)) as Key;
 
+const digestOf = (key: string): Promise<string> => sha256(new TextEncoder().encode(key));
 /** 256 random bits, so a plain digest keeps them: there is nothing to guess. */
 const newKey = (): string => `cw_${base64(random()).replace(/[+/=]/g, (c) => ({ "+": "-", "/": "_" })[c] ?? "")}`;
 
 export class Keys {
   readonly #known = new Map<string, { readonly key: Key; readonly at: number }>();
 
-  constructor(private readonly values: JobBackend["values"]) {}
+  constructor(private readonly values: KeyValues) {}
+
+  async #read(at: string): Promise<Key | undefined> {
+    return (await readRecord<Key>(this.values, at, "serve"))?.record;
+  }
 
   async find(key: string): Promise<Key | undefined> {
-    const digest = await sha256(new TextEncoder().encode(key));
+    const digest = await digestOf(key);
     const known = this.#known.get(digest);
     if (known && Date.now() - known.at < KNOWN_MS) return known.key;
     this.#known.delete(digest);
-    const found = await this.values.get(PREFIX + digest);
-    if (!found) return undefined;
-    const read = decode(found.value);
-    this.#known.set(digest, { key: read, at: Date.now() });
-    return read;
+    const found = await this.#read(PREFIX + digest);
+    if (found) this.#known.set(digest, { key: found, at: Date.now() });
+    return found;
   }
 
   /** The key that a job's owner has. */
   async ofOwner(digest: string): Promise<Key | undefined> {
     if (digest === "") return await this.nobody();
-    const found = await this.values.get(PREFIX + digest);
-    return found && decode(found.value);
+    return await this.#read(PREFIX + digest);
   }
 
   /** For those who come without a key, where that is allowed. */
   async nobody(): Promise<Key> {
     for (;;) {
-      const found = await this.values.get(NOBODY);
-      if (found) return decode(found.value);
-      await this.values.put(NOBODY, encode(made("nobody", "", {})), 0);
+      const found = await this.#read(NOBODY);
+      if (found) return found;
+      await writeRecord(this.values, NOBODY, made("nobody", "", {}), 0);
     }
   }
 
   async list(): Promise<readonly Key[]> {
-    const found = await Promise.all((await this.values.keys(PREFIX)).map((name) => this.values.get(name)));
-    return found.flatMap((one) => (one ? [decode(one.value)] : [])).sort((a, b) => a.createdAt - b.createdAt);
+    const found = await Promise.all((await this.values.keys(PREFIX)).map((name) => this.#read(name)));
+    return found.flatMap((one) => one ?? []).sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  /** @returns the key, which is nowhere else, and what is kept of it */
-  async add(name: string, limits: KeyLimits = {}): Promise<{ readonly key: string; readonly kept: Key }> {
+  /**
+   * @param given a key that the caller drew; where it is known under this name already, that is left as it is
+   * @returns the key, which is nowhere else, and what is kept of it
+   */
+  async add(name: string, limits: KeyLimits = {}, given?: string): Promise<{ readonly key: string; readonly kept: Key }> {
     if (!NAME.test(name))
       throw new CogwheelError("serve", `a key's name must be 1 to 64 letters, digits, dots, dashes and @, got ${JSON.stringify(name)}`);
-    if ((await this.list()).some((one) => one.name === name))
-      throw new CogwheelError("serve", `a key's name must be new, got ${name}; remove that one first, or choose another name`);
+    if (given !== undefined && !GIVEN.test(given))
+      throw new CogwheelError(
+        "serve",
+        `a key must be 32 to 200 visible characters, got ${given.length}; draw one, such as by openssl rand -hex 32`,
+      );
+    const key = given ?? newKey();
+    const digest = await digestOf(key);
+    const known = (await this.list()).find((one) => one.name === name || one.digest === digest);
+    if (known && known.name === name && known.digest === digest) return { key, kept: known };
+    if (known)
+      throw new CogwheelError(
+        "serve",
+        known.name === name
+          ? `a key's name must be new, got ${name}; remove that one first, or choose another name`
+          : `a key must be new, got the one of ${known.name}; draw another`,
+      );
     for (const [what, limit] of Object.entries(limits))
       if (!Number.isSafeInteger(limit) || limit < 1)
         throw new CogwheelError("serve", `a limit must be a whole number from 1 up, got ${String(limit)} ${what}; leave it out for none`);
-    const key = newKey();
-    const kept = made(name, await sha256(new TextEncoder().encode(key)), limits);
-    await this.values.put(PREFIX + kept.digest, encode(kept), 0);
+    const kept = made(name, digest, limits);
+    await writeRecord(this.values, PREFIX + digest, kept, 0);
     return { key, kept };
   }
 

@@ -1,6 +1,6 @@
 /** `cogwheel serve` in bare processes: killed in the middle of a job it goes on after the restart, to the same bytes. */
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -85,13 +85,22 @@ it("keys are added, listed and removed, and a server for others asks for them", 
   expect(added["key"]).toMatch(/^cw_[\w-]{43}$/);
   expect(await cogwheel("serve", "keys", "list", "--queue", "keyed")).toMatch(/ann .* 3 jobs/);
   await expect(cogwheel("serve", "keys", "add", "ann", "--queue", "keyed")).rejects.toThrow(/must be new, got ann/);
+  const drawn = "0123456789abcdef".repeat(4);
+  await writeFile(join(folder, "key.txt"), `${drawn}\n`);
+  for (let n = 0; n < 2; n++)
+    expect(await cogwheel("serve", "keys", "add", "bob", "--key-file", "key.txt", "--queue", "keyed")).toBe(
+      "The key of key.txt is known as bob.\n",
+    );
+  await expect(cogwheel("serve", "keys", "add", "eve", "--key-file", "key.txt", "--queue", "keyed")).rejects.toThrow(/got the one of bob/);
   {
     await using server = await serveProcess(["--queue", "keyed", "--no-worker"], folder);
     expect((await fetch(`${server.url}/v1/videos`)).status).toBe(401);
     const shown = { headers: { authorization: `Bearer ${added["key"]}` } };
     expect((await fetch(`${server.url}/v1/videos`, shown)).status).toBe(200);
+    expect((await fetch(`${server.url}/v1/videos`, { headers: { authorization: `Bearer ${drawn}` } })).status).toBe(200);
     await cogwheel("serve", "keys", "remove", "ann", "--queue", "keyed");
     await expect.poll(async () => (await fetch(`${server.url}/v1/videos`, shown)).status, { timeout: 5000 }).toBe(401);
   }
+  await cogwheel("serve", "keys", "remove", "bob", "--queue", "keyed");
   expect(await cogwheel("serve", "keys", "list", "--queue", "keyed")).toMatch(/No keys/);
 }, 60_000);

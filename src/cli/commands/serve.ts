@@ -25,6 +25,7 @@ const keys: CliCommand = {
           .addOption(
             new Option("--pixels <n>", "pixels that all frames of these jobs may have together (default: no limit)").argParser(number),
           )
+          .option("--key-file <file>", "take the key that stands there; a second time it does nothing")
           .option("--json", "print one JSON object"),
       async run([name], flags) {
         const { addKey } = await import("../serve/keys.ts");

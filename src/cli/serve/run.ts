@@ -19,6 +19,7 @@ export interface KeyFlags {
   requests?: number;
   jobs?: number;
   pixels?: number;
+  keyFile?: string;
   json?: boolean;
 }
 
