@@ -1,8 +1,17 @@
-/** Changes of shot against PySceneDetect's, at the defaults of both. */
-import { basename } from "node:path";
+/** Changes of shot against PySceneDetect's, at the defaults of both; TransNet V2's too, on the engine with the published weights. */
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import type { Curves } from "../../src/curation/curves/columns.ts";
 import { DETECT_DEFAULTS, type DetectorName, detectTransitions } from "../../src/curation/cuts/detect.ts";
+import { scoreFilm } from "../../src/curation/cuts/score-node.ts";
+import { WorkPool } from "../../src/curation/work/pool-node.ts";
 import { table } from "../../src/cli/terminal/table.ts";
-import { curvesOf, drawnFilms, footage, FOOTAGE_CUTS, type KnownFilm, peers } from "./peers.ts";
+import { shotNetworkOf } from "../../src/data/shot-network.ts";
+import { Gpu } from "../../src/gpu/gpu.ts";
+import { TransNet } from "../../src/models/transnet/model.ts";
+import { folderSource } from "../../src/sources/folder.ts";
+import { curvesOf, drawnFilms, footage, FOOTAGE_CUTS, type KnownFilm, peers, transNetWeightsFile } from "./peers.ts";
 
 /** Frames that a hard cut may be off by. */
 const TOLERANCE = 0;
@@ -31,6 +40,26 @@ function scoreOf(known: readonly KnownFilm[], cutsOf: (path: string) => readonly
   return score;
 }
 
+/** What the network gives each frame of the films, as `cogwheel data` asks it. */
+async function networkScores(films: ReadonlyMap<string, Curves>): Promise<Map<string, Float32Array>> {
+  const weights = transNetWeightsFile();
+  const folder = await mkdtemp(join(tmpdir(), "cogwheel-bench-scores-"));
+  await using gpu = await Gpu.open();
+  await using source = await folderSource(join(weights, ".."));
+  using model = await TransNet.open(gpu, source, basename(weights));
+  const network = await shotNetworkOf(model);
+  await using pool = new WorkPool(1);
+  const scores = new Map<string, Float32Array>();
+  for (const [path, { frames }] of films) {
+    const to = join(folder, String(scores.size));
+    const began = performance.now();
+    await scoreFilm(pool, { path, name: path, frames, to }, network);
+    console.error(`${basename(path)}: ${frames} frames scored in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    scores.set(path, new Float32Array(Uint8Array.from(await readFile(to)).buffer));
+  }
+  return scores;
+}
+
 /** Whether ours are no worse than theirs, and exact on the footage. */
 export async function run(): Promise<boolean> {
   const known: KnownFilm[] = [
@@ -38,9 +67,10 @@ export async function run(): Promise<boolean> {
     ...(await drawnFilms()),
   ];
   const curves = await curvesOf(known.map(({ path }) => path));
+  const scores = await networkScores(curves);
   const { cuts: theirs } = await peers<{ cuts: Record<string, Record<string, number[]>> }>({ cuts: known.map(({ path }) => path) });
   const ours = (detectors: readonly DetectorName[]) => (path: string) =>
-    detectTransitions(curves.get(path)!, { ...DETECT_DEFAULTS, detectors }).map(({ at }) => at);
+    detectTransitions(curves.get(path)!, { ...DETECT_DEFAULTS, detectors }, scores.get(path)).map(({ at }) => at);
   const groups: [string, KnownFilm[]][] = [
     ["footage", known.filter(({ path }) => basename(path) in FOOTAGE_CUTS)],
     ["drawn, hard", known.filter(({ path, slack }) => !(basename(path) in FOOTAGE_CUTS) && slack === 0)],
@@ -52,6 +82,8 @@ export async function run(): Promise<boolean> {
     ...(["adaptive", "content", "histogram"] as const).map(
       (name) => [`cogwheel ${name}`, ours([name])] as [string, (path: string) => number[]],
     ),
+    ["cogwheel transnet", ours(["transnet"])],
+    ["cogwheel transnet, fades", ours(["transnet", "fades"])],
     ...["adaptive", "content", "histogram"].map(
       (name) => [`PySceneDetect ${name}`, (path) => theirs[path]![name]!] as [string, (path: string) => number[]],
     ),
@@ -60,7 +92,7 @@ export async function run(): Promise<boolean> {
   console.log(`F1 in percent, ${known.length} films, ${scoreOf(known, () => []).real} changes of shot, tolerance ${TOLERANCE} frames`);
   console.log(table(["detector", ...groups.map(([name]) => name)], rows));
   const exact = groups[0]![1].every(({ path, cuts }) =>
-    [DETECT_DEFAULTS.detectors, ...(["adaptive", "content", "histogram"] as const).map((name) => [name])].every(
+    [DETECT_DEFAULTS.detectors, ...(["adaptive", "content", "histogram", "transnet"] as const).map((name) => [name])].every(
       (detectors) => JSON.stringify(ours(detectors)(path)) === JSON.stringify(cuts),
     ),
   );

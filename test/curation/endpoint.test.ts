@@ -235,6 +235,32 @@ describe("what a server can do is found out", () => {
     expect(server.asked, "what was found out is kept").toHaveLength(requests + 1);
   });
 
+  it("one that ignores what it does not know is told the schema in words, once", async () => {
+    await using server = await chatServer({
+      models: MODELS,
+      answer: ({ body }) => (body.messages[0].role === "system" ? '{"label": "still"}' : "A still picture of a bowl."),
+    });
+    const told: string[] = [];
+    const endpoint = open(server, { onWarning: (message) => told.push(message) });
+    const both = await Promise.all([0, 1].map(() => endpoint.chat({ parts: [{ text: "x" }], schema: SCHEMA })));
+    expect(both.map(({ value }) => value)).toEqual([{ label: "still" }, { label: "still" }]);
+    expect(server.asked).toHaveLength(4);
+    expect(server.asked.at(-1)!.body.response_format).toBeUndefined();
+    expect(told).toEqual([expect.stringContaining("ignores json_schema")]);
+    await endpoint.chat({ parts: [{ text: "x" }], schema: SCHEMA });
+    expect(server.asked, "what was found out is kept").toHaveLength(5);
+  });
+
+  it("an answer that was cut off says nothing of what a server knows", async () => {
+    const cut = { model: "tiny", choices: [{ message: { content: '{"label": "st' }, finish_reason: "length" }] };
+    await using server = await chatServer({ models: MODELS, answer: () => ({ whole: cut }) });
+    const endpoint = open(server);
+    for (let i = 0; i < 2; i++)
+      await expect(endpoint.chat({ parts: [{ text: "x" }], schema: SCHEMA })).rejects.toThrow("must hold a JSON object");
+    expect(server.asked).toHaveLength(2);
+    expect(server.asked[1]!.body.response_format.type).toBe("json_schema");
+  });
+
   it("one that wants max_completion_tokens and no temperature", async () => {
     await using server = await chatServer({
       models: MODELS,

@@ -11,7 +11,7 @@ import { Gate } from "./gate.ts";
 import { bodyOf, newDialect, readReply, type ChatRequest, type Dialect, type Reply } from "./message.ts";
 import { checkEndpointOptions, type EndpointOptions } from "./options.ts";
 import { modelsOf, visionOfProps, type ServedModel } from "./probe.ts";
-import { adapted, written } from "./dialect.ts";
+import { adapted, AGAIN, ignored, written } from "./dialect.ts";
 import { jsonIn, mismatch } from "./schema.ts";
 import { exchange, type Wire } from "./send.ts";
 import { Account, costOf, type Usage } from "./spent.ts";
@@ -120,7 +120,7 @@ export class Endpoint {
       if (!got.ok) {
         const change = adapted(this.#dialect, got.refusal, body, sent);
         if (!change) throw this.#refused(got.refusal);
-        if (change !== "as another request found out") this.#tellOnce(change);
+        this.#tellOnce(change);
         continue;
       }
       if (request.schema) this.#dialect.proven = true;
@@ -133,6 +133,11 @@ export class Endpoint {
       const cost = reply.usage ? costOf(reply.usage, this.options) : 0;
       if (!request.schema) return { ...reply, cost };
       const value = jsonIn(reply.text);
+      const passedOver = value === undefined && reply.finish !== "length" ? ignored(this.#dialect, sent) : undefined;
+      if (passedOver) {
+        this.#tellOnce(passedOver);
+        continue;
+      }
       const wrong = value === undefined ? "the answer must hold a JSON object" : mismatch(value, request.schema.schema);
       if (wrong) throw new EndpointError("request", `${this.label}: ${wrong}, got ${JSON.stringify(reply.text.slice(0, 80))}`);
       return { ...reply, value, cost };
@@ -140,7 +145,7 @@ export class Endpoint {
   }
 
   #tellOnce(what: string): void {
-    if (this.#told.has(what)) return;
+    if (what === AGAIN || this.#told.has(what)) return;
     this.#told.add(what);
     this.options.onWarning?.(`[endpoint] ${this.label}: ${what}`);
   }
