@@ -40,6 +40,23 @@ it("captions the clips that stay, with the key out of the environment, once and 
   expect(written + made.out + made.err + estimate.out + estimate.err).not.toMatch(/k-secret|hidden/);
 });
 
+it("a model without a server wants transformers.js, which does not come with this package", { timeout: 60_000 }, async () => {
+  const here = "transformers:some/model";
+  const refused = async (...more: string[]): Promise<string> => {
+    const { code, err } = await data(["caption", "raw", "--out", "here", "--frames", "17", "--url", ...more]);
+    expect(code, err).toBe(1);
+    return err;
+  };
+  // Nobody who only asks servers should get its 300 MB; npm run captions:prove has it, and models.
+  expect(await refused(here)).toMatch(/some\/model: .* got none .*; npm install @huggingface\/transformers, or/);
+  expect(await refused("transformers:")).toContain("must be followed by a model, got nothing");
+  expect(await refused(here, "--model", "eyes")).toContain("names its model, got eyes beside it; leave model out");
+  expect(await refused(here, "--batch", "batch")).toContain("a batch must be for a server");
+  const set = readFileSync(join(folder, "set/metadata.jsonl"), "utf8");
+  expect((await data(["caption", "raw", "--out", "set", "--frames", "17", "--url", here])).code).toBe(1);
+  expect(readFileSync(join(folder, "set/metadata.jsonl"), "utf8"), "what was there stays").toBe(set);
+});
+
 it("writes them for other trainers, split by source", { timeout: 60_000 }, async () => {
   const made = await data(["export", "set", "--to", "diffusers", "--out", "for-diffusers", "--validation", "0.3", "--json"]);
   expect(made.code, made.err).toBe(0);

@@ -238,7 +238,12 @@ describe("what a server can do is found out", () => {
   it("one that ignores what it does not know is told the schema in words, once", async () => {
     await using server = await chatServer({
       models: MODELS,
-      answer: ({ body }) => (body.messages[0].role === "system" ? '{"label": "still"}' : "A still picture of a bowl."),
+      answer: ({ body, index }) => {
+        if (body.messages[0].role === "system") return '{"label": "still"}';
+        // One that rambles until it is cut off has begun no object either.
+        const finish_reason = index === 0 ? "length" : "stop";
+        return { whole: { model: "tiny", choices: [{ message: { content: "A still picture of a bowl" }, finish_reason }] } };
+      },
     });
     const told: string[] = [];
     const endpoint = open(server, { onWarning: (message) => told.push(message) });

@@ -23,6 +23,8 @@ it.each<[string, string[]]>([
   [" ".repeat(5), ["empty"]],
   ["…!?", ["empty"]],
   ["<html><body>502 Bad Gateway</body></html>", ["markup"]],
+  ["A dog\u0000 runs over the meadow.", ["unreadable"]],
+  ["A dog runs over the \uFFFD\uFFFD meadow.", ["unreadable"]],
   ["I’m sorry, but I can’t help with that.", ["opener"]],
   [
     Array.from({ length: 101 }, (_, i) => (i % 2 ? "dog and" : "the cat"))

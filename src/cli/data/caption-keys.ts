@@ -3,7 +3,11 @@ import { key, type TrainKey } from "../train/keys.ts";
 import { VISION_KEYS, type VisionConfig } from "./vision-keys.ts";
 
 export const CAPTION_KEYS = {
-  url: key("text", "OpenAI-compatible address of a model that sees: http://localhost:8000/v1", "clips keep the captions that people wrote"),
+  url: key(
+    "text",
+    "OpenAI-compatible address of a model that sees: http://localhost:8000/v1; or transformers:MODEL",
+    "clips keep the captions that people wrote",
+  ),
   ...VISION_KEYS,
   summariserUrl: key("text", "address of the model that merges descriptions into a caption", "that of url"),
   summariserModel: key("text", "its name there", "that of model, at the same address"),

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { CogwheelError } from "../../base/errors.ts";
 import { batchModel } from "../../curation/caption/batch.ts";
-import type { CaptionClip, ClipCaption } from "../../curation/caption/caption.ts";
+import type { CaptionClip, CaptionModel, ClipCaption } from "../../curation/caption/caption.ts";
 import { CAPTION_DEFAULTS, type CaptionOptions } from "../../curation/caption/options.ts";
 import type { AskedEstimate } from "../../curation/caption/lanes.ts";
 import { captionAll, captionModel, estimateCaptions, type CaptionAllOptions } from "../../curation/caption/run.ts";
@@ -10,6 +10,7 @@ import type { Curation } from "../../curation/curate-node.ts";
 import type { CaptionColumns, ScoredClip, WrittenClip } from "../../curation/results.ts";
 import { durationOf } from "../../curation/dataset/rows.ts";
 import { BatchWriter, readAnswers } from "../../curation/endpoint/batch-node.ts";
+import { isInProcess } from "../../curation/endpoint/in-process.ts";
 import { Account, type Spent } from "../../curation/endpoint/spent.ts";
 import { tokensBy } from "../../curation/rules/check.ts";
 import { RULES, rulesWith, type Rules } from "../../curation/rules/rules.ts";
@@ -65,13 +66,17 @@ export async function captionStage(
   await writers?.eyes.clear();
   await writers?.hands.clear();
   const { ledger } = curation;
+  const eyes = writers ? batchModel(vision, found!.answers, writers.eyes.sink, account) : await captionModel(vision, ledger, signal);
+  const hands = async (): Promise<CaptionModel> => {
+    if (writers) return batchModel(summariser, found!.answers, writers.hands.sink, account);
+    // A model of this process is loaded once.
+    return isInProcess(vision.url) && summariser.url === vision.url ? eyes : await captionModel(summariser, ledger, signal);
+  };
   const work: CaptionAllOptions = {
     ledger,
     options: optionsOf(config, await rulesOf(config)),
-    vision: writers ? batchModel(vision, found!.answers, writers.eyes.sink, account) : await captionModel(vision, ledger, signal),
-    summariser: writers
-      ? batchModel(summariser, found!.answers, writers.hands.sink, account)
-      : await captionModel(summariser, ledger, signal),
+    vision: eyes,
+    summariser: await hands(),
     count: await counter(config, warn),
     signal,
     lanes: config.concurrency ?? 4,

@@ -3,7 +3,7 @@ import { key, type TrainKey } from "../train/keys.ts";
 import { VISION_KEYS, type VisionConfig } from "./vision-keys.ts";
 
 export const LABEL_KEYS = {
-  url: key("text", "OpenAI-compatible address of a model that sees, which judges clips", "clips have no labels"),
+  url: key("text", "OpenAI-compatible address of a model that sees, or transformers:MODEL, which judges clips", "clips have no labels"),
   ...VISION_KEYS,
   maxCost: key("number", "the most that labels of a run may cost, by these prices", "no limit", { min: 0 }),
   maxRequests: key("whole", "requests for labels of a run at most", "no limit", { min: 1 }),

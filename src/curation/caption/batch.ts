@@ -7,6 +7,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { EndpointError } from "../endpoint/faults.ts";
 import type { BatchAnswer, BatchRequest } from "../endpoint/batch.ts";
 import { bodyOf, newDialect } from "../endpoint/message.ts";
+import { isInProcess } from "../endpoint/in-process.ts";
 import type { EndpointOptions } from "../endpoint/options.ts";
 import { costOf, type Account } from "../endpoint/spent.ts";
 import { digest } from "../ledger/key.ts";
@@ -24,6 +25,8 @@ export function batchModel(
   account: Account,
 ): CaptionModel {
   const { model } = options;
+  if (isInProcess(options.url))
+    throw new CogwheelError("caption", `a batch must be for a server, got ${options.url}, which answers at once; leave --batch out`);
   if (model === undefined)
     throw new CogwheelError("caption", "a batch must be for a model that is named, got none; give the endpoint's model in the config");
   const asked = new Set<string>();

@@ -1,5 +1,6 @@
 /** Captions of many clips: several at a time, an estimate from some of them, and a look at captions that agree too well. */
 import { Endpoint } from "../endpoint/endpoint.ts";
+import { InProcessModel, isInProcess } from "../endpoint/in-process.ts";
 import type { EndpointOptions } from "../endpoint/options.ts";
 import type { Account } from "../endpoint/spent.ts";
 import { expectOwnCaptions } from "../export/equal.ts";
@@ -17,6 +18,7 @@ export async function captionModel(
   signal?: AbortSignal,
   stage = "caption.",
 ): Promise<CaptionModel> {
+  if (isInProcess(options.url)) return new InProcessModel(options);
   const endpoint = new Endpoint(options);
   const modelName = options.model ?? (await endpoint.look(signal)).model;
   for (const result of ledger.results())

@@ -133,7 +133,9 @@ export class Endpoint {
       const cost = reply.usage ? costOf(reply.usage, this.options) : 0;
       if (!request.schema) return { ...reply, cost };
       const value = jsonIn(reply.text);
-      const passedOver = value === undefined && reply.finish !== "length" ? ignored(this.#dialect, sent) : undefined;
+      // An object that was cut off, or thoughts that were, say nothing of what the server knows.
+      const cut = reply.finish === "length" && /^$|\{/.test(reply.text);
+      const passedOver = value === undefined && !cut ? ignored(this.#dialect, sent) : undefined;
       if (passedOver) {
         this.#tellOnce(passedOver);
         continue;

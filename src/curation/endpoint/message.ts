@@ -47,7 +47,7 @@ export function bodyOf(
 ): Record<string, unknown> {
   const { system, before = [], parts, schema, maxTokens, temperature, seed } = request;
   const inWords = schema && dialect.form !== "json_schema" && dialect.form !== "json_schema flat";
-  const rule = inWords ? `Answer with one JSON object and nothing else, by this schema: ${JSON.stringify(schema.schema)}` : undefined;
+  const rule = inWords ? wordsOfSchema(schema.schema) : undefined;
   const instructions = [system, rule].filter((one) => one !== undefined).join("\n\n");
   const plain = parts.every((part) => "text" in part);
   const told: Record<string, unknown> = {
@@ -68,6 +68,10 @@ export function bodyOf(
     ...Object.fromEntries(Object.entries(told).filter(([name, value]) => value !== undefined && !dialect.without.has(name))),
   };
 }
+
+/** A schema as a model is told it that nothing holds to it. */
+export const wordsOfSchema = (schema: JsonSchema): string =>
+  `Answer with one JSON object and nothing else, by this schema: ${JSON.stringify(schema)}`;
 
 const contentOf = (part: ChatPart): object =>
   "text" in part

@@ -4,7 +4,7 @@ import type { TextRules } from "./rules.ts";
 
 /** A rule that a text breaks. */
 export interface Violation {
-  readonly rule: "empty" | "words" | "tokens" | "opener" | "phrase" | "line" | "markup" | "english" | "unfinished";
+  readonly rule: "empty" | "words" | "tokens" | "opener" | "phrase" | "line" | "markup" | "unreadable" | "english" | "unfinished";
   /** In words that a model can go by. */
   readonly told: string;
 }
@@ -39,6 +39,9 @@ export function unwrapped(text: string): string {
 /** Pages of errors, JSON, addresses: what servers answer that have nothing to say. */
 const MARKUP = /<\/?[a-z!][^<>]*>|[{}]|```|https?:\/\//i;
 
+/** What no encoder of text learned from: control characters, and what stands for bytes that were no character. */
+const UNREADABLE = /(?![\t\n\r])[\p{Cc}\uFFFD]/u;
+
 /** @param count leaves out the limit of tokens where there is none */
 export function violationsOf(text: string, rules: TextRules, count?: TokenCount): Violation[] {
   const found: Violation[] = [];
@@ -49,6 +52,7 @@ export function violationsOf(text: string, rules: TextRules, count?: TokenCount)
   const tokens = count?.(text) ?? 0;
   if (tokens > rules.maxTokens) add("tokens", `shorter: at most ${rules.maxTokens} tokens, not ${tokens}`);
   if (/[\n\r\u2028\u2029]/.test(text)) add("line", "one paragraph without line breaks");
+  if (UNREADABLE.test(text)) add("unreadable", "readable characters alone, without control characters and broken ones");
   if (MARKUP.test(text)) add("markup", "plain text without markup, code or addresses");
   const start = plain(text).replace(/^(?:the|a|an|this|these) /, "");
   const opener = rules.openers.find((one) => beginsWith(plain(text), plain(one)) || beginsWith(start, plain(one)));
