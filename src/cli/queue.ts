@@ -10,6 +10,7 @@ import { waitsFor } from "../jobs/waiting.ts";
 import { livingWorkers } from "../jobs/workers.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
+import { trainingRuns, type TrainingRun } from "../ranks/runs.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { readFlags } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
@@ -30,6 +31,8 @@ export interface AddFlags extends QueueFlags {
   split?: "guidance";
 }
 
+/** Ids of trainings begin so. */
+const TRAINING = "train_";
 /** Characters of a prompt in a list. */
 const SHOWN = 40;
 
@@ -62,7 +65,8 @@ export async function listJobs(flags: ListFlags): Promise<void> {
   await withStore(flags, async (store) => {
     const { jobs, hasMore } = await store.list(defined({ limit: flags.limit }));
     const workers = await livingWorkers(store.backend.values);
-    if (flags.json) return printJson({ jobs, hasMore, workers });
+    const trainings = await trainingRuns(store.backend.values);
+    if (flags.json) return printJson({ jobs, hasMore, trainings, workers });
     if (jobs.length)
       print(
         table(
@@ -75,6 +79,13 @@ export async function listJobs(flags: ListFlags): Promise<void> {
             madeAt(job),
             visible(job.request.prompt).slice(0, SHOWN),
           ]),
+        ),
+      );
+    if (trainings.length)
+      print(
+        table(
+          ["training", "status", "micro-steps", "model", "kept at"],
+          trainings.map((run) => [TRAINING + run.id, trainingStatus(run), microsText(run), run.model, run.at ?? ""]),
         ),
       );
     print(`${jobs.length ? "" : "No jobs; "}${count(workers.length, "worker")}${hasMore ? "; more jobs: --limit" : ""}`);
@@ -90,6 +101,7 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
   const { out } = flags;
   if (out !== undefined) await checkOutputFile(out, "--out");
   await withStore(flags, async (store) => {
+    if (id.startsWith(TRAINING)) return await showTraining(store, id, flags);
     const job = await jobBy(store, id);
     if (out !== undefined) {
       const bytes = job.output && (await store.backend.blobs.get(job.output.blob));
@@ -115,6 +127,30 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
     for (const [name, value] of rows) print(`  ${name.padEnd(8)}${value}`);
     if (out !== undefined) printPath(out);
   });
+}
+
+async function showTraining(store: JobStore, id: string, { json, out }: QueueFlags & { out?: string }): Promise<void> {
+  if (out !== undefined)
+    throw new CogwheelError("queue", `--out must go with a job that makes a video, got ${id}; a training's results are where it is kept`);
+  const all = await trainingRuns(store.backend.values);
+  const found = all.filter((run) => (TRAINING + run.id).startsWith(id));
+  const [run] = found;
+  if (!run || found.length > 1)
+    throw new CogwheelError(
+      "queue",
+      `an id must be that of one training, got ${JSON.stringify(id)}, of ${found.length || "none"}; \`cogwheel queue list\` names them`,
+    );
+  if (json) return printJson(run);
+  const rows: [string, string][] = [
+    ["status", trainingStatus(run)],
+    ["micros", microsText(run)],
+    ["model", `${visible(run.model)}, trains ${run.trains}`],
+    ...(run.at === undefined ? [] : [["kept at", visible(run.at)] as [string, string]]),
+    ...run.computing.map((worker): [string, string] => ["worker", visible(worker)]),
+    ...(run.failure === undefined ? [] : [["failure", visible(run.failure)] as [string, string]]),
+  ];
+  print(TRAINING + run.id);
+  for (const [name, value] of rows) print(`  ${name.padEnd(8)}${value}`);
 }
 
 export async function cancelJob(id: string, flags: QueueFlags): Promise<void> {
@@ -159,6 +195,11 @@ async function jobBy(store: JobStore, id: string): Promise<Job> {
       "`cogwheel queue list` names them",
   );
 }
+
+const trainingStatus = ({ led, step, steps }: TrainingRun): string =>
+  `${led ? "under way" : "without its leader"}${step === undefined ? "" : `, step ${step}${steps === undefined ? "" : ` of ${steps}`}`}`;
+const microsText = ({ computed, computing, waiting }: TrainingRun): string =>
+  `${computed} of ${computed + computing.length + waiting} computed, ${computing.length} by workers now`;
 
 const sharedText = ({ steps, bytes, seconds, waitingSeconds }: NonNullable<Job["shared"]>): string =>
   `${count(steps, "step")} by two workers, ${(bytes / 1e6).toFixed(1)} MB exchanged, ` +

@@ -32,6 +32,9 @@ export interface LeaderOptions {
   /** Of the engine: workers of another do not take part. */
   readonly version: string;
   readonly accumulation: number;
+  /** Steps of the run, and where it is kept: for people who look at the queue. */
+  readonly steps?: number;
+  readonly at?: string;
   readonly signal: AbortSignal;
   /** Told what a person should know. */
   readonly onNote?: (message: string) => void;
@@ -63,6 +66,8 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   #lonely = true;
   /** What a worker failed with, once it was told. */
   #failure: string | undefined;
+  /** Steps that were done before: a run that goes on begins after them. */
+  done = 0;
   /** Micro-steps that each worker computed. */
   readonly shares = new Map<string, number>();
 
@@ -75,9 +80,10 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   }
 
   async open(recipe: GradientRecipe): Promise<void> {
-    const { id, model, version, accumulation } = this.options;
+    const { id, model, version, accumulation, steps, at } = this.options;
     await this.#removeOld();
-    this.#run = { id, model: model.name, weights: model.weights, version, recipe, accumulation, until: 0 };
+    const known = { ...(steps === undefined ? {} : { steps }), ...(at === undefined ? {} : { at }) };
+    this.#run = { id, model: model.name, weights: model.weights, version, recipe, accumulation, ...known, until: 0 };
     await this.#announce();
     // That it could not be said once is no loss.
     this.#timer = setInterval(() => void this.#announce().catch(() => undefined), LEADER_MS / 3);
@@ -122,6 +128,8 @@ export class Leader implements MicroWorkers, AsyncDisposable {
   async begin(parameters: ReadonlyMap<string, Float32Array>, micros: readonly MicroTask[]): Promise<void> {
     const { id } = this.options;
     const { values, blobs, hints } = this.backend;
+    this.#run = { ...this.#run!, step: ++this.done };
+    await this.#announce();
     const before = this.#tasks;
     const shared = await putBlob(blobs, id, "parameters", parametersBytes(parameters));
     const { recipe, weights, version } = this.#run!;

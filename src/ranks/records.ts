@@ -30,6 +30,11 @@ export interface SharedRun {
   readonly version: string;
   readonly recipe: GradientRecipe;
   readonly accumulation: number;
+  /** The step that is under way, from 1 on, of so many. */
+  readonly step?: number;
+  readonly steps?: number;
+  /** Where its leader keeps it, for people. */
+  readonly at?: string;
   /** Milliseconds since 1970: without its leader a run gives no work after that. */
   readonly until: number;
 }

@@ -18,10 +18,13 @@ export function refuseStrangers(request: Request): void {
     throw new ApiError(403, "cross_site", "a server without keys answers no page of another site, got a request of one; add a key");
 }
 
+/** Is a request for this machine, by the name that its client asked for? */
+export const isOwnHost = (host: string): boolean => /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(host);
+
 /** The half of it that holds for pages too, which others may link to. */
 export function refuseHost(request: Request): void {
   const host = request.headers.get("host") ?? "";
-  if (!/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(host))
+  if (!isOwnHost(host))
     throw new ApiError(
       403,
       "wrong_host",

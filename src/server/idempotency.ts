@@ -3,8 +3,9 @@
  * Keys belong to their owner, and are forgotten after a day.
  */
 import { sha256 } from "../base/sha256.ts";
-import type { JobBackend } from "../jobs/backend.ts";
+import type { KeyValues } from "../jobs/backend.ts";
 import { jobKey } from "../jobs/job.ts";
+import { readRecord, writeRecord, type Stored } from "../jobs/records.ts";
 import { ApiError, invalid } from "./errors.ts";
 
 const PREFIX = "idempotency.";
@@ -18,8 +19,7 @@ interface Claim {
   readonly at: number;
 }
 
-const encode = (claim: Claim): Uint8Array => new TextEncoder().encode(JSON.stringify(claim));
-const decode = (bytes: Uint8Array): Claim => JSON.parse(new TextDecoder().decode(bytes)) as Claim;
+const read = (values: KeyValues, name: string): Promise<Stored<Claim> | undefined> => readRecord<Claim>(values, name);
 const digest = (text: string): Promise<string> => sha256(new TextEncoder().encode(text));
 
 /** Of what a request asks: its fields in any order, files by their bytes. A form's boundary is another one each time. */
@@ -36,15 +36,15 @@ export async function fingerprintOf(route: string, fields: Readonly<Record<strin
 export type Claimed = { readonly before: string } | { readonly release: () => Promise<void> };
 
 /** @param job the id that a new job would have */
-export async function claim(values: JobBackend["values"], owner: string, key: string, fingerprint: string, job: string): Promise<Claimed> {
+export async function claim(values: KeyValues, owner: string, key: string, fingerprint: string, job: string): Promise<Claimed> {
   if (!/^[\x20-\x7e]{1,255}$/.test(key))
     throw invalid(`Idempotency-Key must be 1 to 255 visible characters, got ${key.length}; send a UUID`, "Idempotency-Key");
   const name = PREFIX + (await digest(JSON.stringify([owner, key])));
   for (;;) {
-    const now = encode({ fingerprint, job, at: Date.now() });
-    const entry = await values.get(name);
-    if (entry) {
-      const found = decode(entry.value);
+    const now: Claim = { fingerprint, job, at: Date.now() };
+    const before = await read(values, name);
+    if (before) {
+      const found = before.record;
       const made = (await values.get(jobKey(found.job))) !== undefined;
       const age = Date.now() - found.at;
       if (age < FORGET_MS && (made || age < IN_FLIGHT_MS)) {
@@ -63,15 +63,15 @@ export async function claim(values: JobBackend["values"], owner: string, key: st
         });
       }
     }
-    const revision = await values.put(name, now, entry?.revision ?? 0);
+    const revision = await writeRecord(values, name, now, before?.revision ?? 0);
     if (revision !== undefined) return { release: async () => void (await values.delete(name, revision)) };
   }
 }
 
 /** Forgets keys that are older than a day. */
-export async function forgetKeys(values: JobBackend["values"]): Promise<void> {
+export async function forgetKeys(values: KeyValues): Promise<void> {
   for (const name of await values.keys(PREFIX)) {
-    const entry = await values.get(name);
-    if (entry && Date.now() - decode(entry.value).at > FORGET_MS) await values.delete(name, entry.revision);
+    const found = await read(values, name);
+    if (found && Date.now() - found.record.at > FORGET_MS) await values.delete(name, found.revision);
   }
 }

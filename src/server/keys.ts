@@ -50,7 +50,7 @@ export class Keys {
   constructor(private readonly values: KeyValues) {}
 
   async #read(at: string): Promise<Key | undefined> {
-    return (await readRecord<Key>(this.values, at, "serve"))?.record;
+    return (await readRecord<Key>(this.values, at))?.record;
   }
 
   async find(key: string): Promise<Key | undefined> {

@@ -9,6 +9,7 @@ import { BlockList, isIP } from "node:net";
 import { Webhook } from "standardwebhooks";
 import type { JobBackend } from "../jobs/backend.ts";
 import type { Job } from "../jobs/job.ts";
+import { readRecord, writeRecord } from "../jobs/records.ts";
 import { isOver } from "../jobs/store.ts";
 import type { JobBoard } from "./board.ts";
 import { invalid } from "./errors.ts";
@@ -134,13 +135,12 @@ export class Webhooks implements AsyncDisposable {
     const { backend, board, keys, onWarning } = this.options;
     const job = board.get(id)?.job;
     const key = PREFIX + id;
-    const entry = await backend.values.get(key);
-    const before: Delivery = entry ? (JSON.parse(new TextDecoder().decode(entry.value)) as Delivery) : { tries: 0, at: 0 };
+    const found = await readRecord<Delivery>(backend.values, key);
+    const before: Delivery = found?.record ?? { tries: 0, at: 0 };
     if (!job?.webhook || before.done) return;
     // From before a restart.
     if (before.at > Date.now()) return this.#soon(id, before.at - Date.now());
-    const keep = async (now: Delivery): Promise<void> =>
-      void (await backend.values.put(key, new TextEncoder().encode(JSON.stringify(now)), entry?.revision ?? 0));
+    const keep = async (now: Delivery): Promise<void> => void (await writeRecord(backend.values, key, now, found?.revision ?? 0));
     const secret = (await keys.ofOwner(job.owner))?.webhookSecret;
     if (secret === undefined) return await keep({ ...before, done: "given up" });
     const tries = before.tries + 1;

@@ -74,9 +74,22 @@ test("a worker and the leader are killed -9: the same bytes, and nothing is left
 
 test("a run without workers says so, and is stopped by Ctrl-C; what it would send is told beforehand", async () => {
   const args = ["train", ...common, "--out", "lonely", "--queue", "queue-2"];
+  let looked: Promise<Record<"list" | "json" | "show", string>> | undefined;
+  const look = async () => {
+    const at = async (...words: string[]) => (await place.run(["queue", ...words, "--queue", "queue-2"])).out;
+    const list = await at("list");
+    const json = await at("list", "--json");
+    return { list, json, show: await at("show", /train_[0-9a-f]{8}/.exec(list)?.[0] ?? "none") };
+  };
   const stopped = await place.run(args, {}, (text, child) => {
-    if (/No worker has taken part yet; start `cogwheel worker` on this queue with the model moving-shapes/.test(text)) child.kill("SIGINT");
+    if (/No worker has taken part yet; start `cogwheel worker` on this queue with the model moving-shapes/.test(text))
+      looked ??= look().finally(() => child.kill("SIGINT"));
   });
+  const { list, json, show } = await looked!;
+  expect(list).toMatch(/train_[0-9a-f]{16} +under way, step 1 of 4 +0 of 3 computed, 0 by workers now +moving-shapes +\S+lonely\n/);
+  const [run] = (JSON.parse(json) as { trainings: object[] }).trainings;
+  expect(run).toMatchObject({ led: true, step: 1, steps: 4, waiting: 3, computing: [], trains: "an adapter" });
+  expect(show).toMatch(/^train_[0-9a-f]{16}\n {2}status {2}under way, step 1 of 4\n/);
   expect(stopped.code, stopped.err).toBe(130);
   expect(stopped.err).toContain("Stopped after step 0; the same command goes on from there.");
   const planned = await place.run([...args, "--plan"]);

@@ -7,6 +7,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { CRITERIA, type Criterion } from "../../curation/label/confusion.ts";
 import { type JudgedClips, judgementOf } from "../../curation/label/judged.ts";
+import { isOwnHost } from "../../server/access.ts";
 import { packageRoot } from "../package-root.ts";
 import type { ClipPictures, LabelClip } from "./dataset.ts";
 import { ICON, pageHtml, POLICY, STYLE } from "./html.ts";
@@ -56,7 +57,7 @@ export async function serveLabels({ dataset, clips, sample, judged, pictures, po
     const json = (value: unknown, status = 200): void => end(status, "application/json", JSON.stringify(value));
     const { host = "", origin } = request.headers;
     // A page elsewhere whose name was made to point here, or that sends what it cannot read the answer of.
-    if (!/^(localhost|127\.0\.0\.1)(:\d+)?$/i.test(host)) return json({ error: "this machine alone" }, 403);
+    if (!isOwnHost(host)) return json({ error: "this machine alone" }, 403);
     const { pathname: path, searchParams } = new URL(request.url ?? "/", "http://localhost");
     if (request.method === "POST") {
       if (origin !== `http://${host}` || request.headers["content-type"] !== "application/json")

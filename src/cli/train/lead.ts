@@ -27,6 +27,8 @@ export async function leadRun(queue: string, { config, model, progress, signal }
       model: await rankModel(modelName(config.model ?? EMBEDDED_MODEL), model, config.options.dtype ?? model.dtype, signal),
       version: engineVersion(),
       accumulation: config.options.accumulation ?? 1,
+      steps: config.steps,
+      at: `${hostname()}:${resolve(config.out)}`,
       signal,
       onNote: note,
     });

@@ -134,6 +134,7 @@ async function runSteps(
     ...(checkpoint ? { resume: checkpoint } : {}),
   });
   const from = await begun(training, folder, checkpoint !== undefined);
+  if (led) led.leader.done = from;
   if (from > 0) progress.note(`Going on after step ${from} of ${config.steps}.`);
   await heldOut?.goOn(from);
   const validation = config.sampleEvery
