@@ -2,7 +2,7 @@
 import { CogwheelError } from "../base/errors.ts";
 import { bytesText } from "../base/units.ts";
 import { visible } from "../base/visible.ts";
-import type { GenerationKind, Job } from "../jobs/job.ts";
+import type { GenerationKind, Job, JobRequest, JobSplit, SharedClip } from "../jobs/job.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { drawSeed, isJobId, isOver, JobStore } from "../jobs/store.ts";
 import { STAGES } from "../jobs/stages.ts";
@@ -28,7 +28,9 @@ export interface ListFlags extends QueueFlags {
 }
 export interface AddFlags extends QueueFlags {
   model?: string;
-  split?: "guidance";
+  split?: JobSplit;
+  plan?: boolean;
+  json?: boolean;
 }
 
 /** Ids of trainings begin so. */
@@ -50,6 +52,7 @@ export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
   const kind: GenerationKind = files.image === undefined ? (files.video === undefined ? "text" : "video") : "image";
   const settings = defined({ width, height, frames, fps, steps, guidance, negativePrompt: negative, seed, strength });
   const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings, ...defined({ split: own.split }) };
+  if (own.plan) return await printPlan(own, request);
   const input = typeof path === "string" ? await readInput(path) : undefined;
   await withStore(own, async (store) => {
     // Samples of one prompt share their seed, and the noise that follows from it.
@@ -59,6 +62,30 @@ export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
       print((await store.create({ request: { ...request, ...shared, ...sample }, ...defined({ input }) })).id);
     }
   });
+}
+
+/** What two workers would give each other for a job, on this queue. */
+async function printPlan(flags: AddFlags, request: Pick<JobRequest, "width" | "height" | "frames" | "guidance">): Promise<void> {
+  const { planJob } = await import("./queue-plan.ts");
+  await using backend = await openJobs(flags.queue, complain);
+  const plans = await planJob(backend, flags.model ?? EMBEDDED_MODEL, request);
+  if (flags.json) return printJson(plans);
+  print(
+    table(
+      ["split", "of", "moved", "turns", "takes", "pays where one worker takes more than"],
+      plans.splits.map(({ split, what, bytes, turns, exchangeSeconds, paysBeyondSeconds }) => [
+        split,
+        what,
+        `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`,
+        String(turns),
+        `${exchangeSeconds.toFixed(2)} s`,
+        `${paysBeyondSeconds.toFixed(2)} s`,
+      ]),
+    ),
+  );
+  print(
+    `The queue moves ${(plans.bytesPerSecond / 1e6).toFixed(0)} MB/s, and a small value in ${(1000 * plans.turnSeconds).toFixed(1)} ms.`,
+  );
 }
 
 export async function listJobs(flags: ListFlags): Promise<void> {
@@ -120,6 +147,7 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
       ...(waiting ? [["waits", visible(`for ${waiting.what}`)] as [string, string]] : []),
       ...(lease ? [["worker", lease.worker] as [string, string]] : []),
       ...(job.shared ? [["shared", sharedText(job.shared)] as [string, string]] : []),
+      ...(job.sharedClips ?? []).map((one): [string, string] => ["shared", clipText(one)]),
       ...(error ? [["error", visible(error.message)] as [string, string]] : []),
       ...(output ? [["video", `${output.bytes} bytes, SHA-256 ${output.digest}`] as [string, string]] : []),
     ];
@@ -203,6 +231,10 @@ const microsText = ({ computed, computing, waiting }: TrainingRun): string =>
 
 const sharedText = ({ steps, bytes, seconds, waitingSeconds }: NonNullable<Job["shared"]>): string =>
   `${count(steps, "step")} by two workers, ${(bytes / 1e6).toFixed(1)} MB exchanged, ` +
+  `${((100 * waitingSeconds) / seconds).toFixed(0)} % of their time`;
+
+const clipText = ({ part, axis, bytes, plannedBytes, seconds, waitingSeconds }: SharedClip): string =>
+  `${part}d by two workers in ${axis}, ${(bytes / 1e6).toFixed(1)} MB moved (${(plannedBytes / 1e6).toFixed(1)} planned), ` +
   `${((100 * waitingSeconds) / seconds).toFixed(0)} % of their time`;
 
 const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;

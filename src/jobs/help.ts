@@ -1,4 +1,4 @@
-/** A worker that takes one branch of guidance of a job that another has the lease of (pair.ts). */
+/** A worker that takes a share of a job that another has the lease of: a branch of guidance (pair.ts), or a part of a clip (clip.ts). */
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { readEmbeds } from "../pipelines/embeds-file.ts";
 import { defined } from "../pipelines/options.ts";
@@ -7,7 +7,10 @@ import { pause } from "../base/pause.ts";
 import type { SavedRun } from "../pipelines/latents-file.ts";
 import { askedOf } from "./inputs.ts";
 import { embedsBlob, stateBlob, type Job } from "./job.ts";
-import { PairEnded, PairFollow } from "./pair.ts";
+import { followClip } from "./clip.ts";
+import { PairFollow } from "./pair.ts";
+import { PairEnded, PartnerHold } from "./partner.ts";
+import { WeightStore } from "../run/weight-store.ts";
 import { isOver, type JobStore } from "./store.ts";
 
 /** The state after a step is there soon after the leader asks for a partner from there on. */
@@ -17,7 +20,7 @@ const STATE_MS = 20;
  * Joins the job, and computes its branch of all steps that are left. Throws where the leader is gone, or goes on without this worker.
  * @param leader the worker that has the job's lease
  */
-export async function helpWith(
+export async function helpWithSteps(
   store: JobStore,
   job: Job,
   leader: string,
@@ -36,18 +39,11 @@ export async function helpWith(
       await pause(STATE_MS, signal);
     }
   };
-  await using follow = await PairFollow.join(
-    store.backend,
-    job,
-    id,
-    leaseMs,
-    outer,
-    async (step, signal) => (await saved((one) => one === step, signal)).state,
-    onRenewed,
-  );
-  if (!follow) return;
-  const { signal } = follow;
-  const watching = watchLeader(store, job, leader, follow);
+  await using hold = await PartnerHold.take(store.backend, job, id, leaseMs, outer, onRenewed);
+  if (!hold) return;
+  const { signal } = hold;
+  await using follow = new PairFollow(store.backend, hold, async (step, signal) => (await saved((one) => one === step, signal)).state);
+  const watching = watchLeader(store, job, leader, hold);
   try {
     // Frames that the job began from were encoded by its leader: what is joined is a run that is under way.
     const reached = await saved((step) => step >= 1, signal);
@@ -58,16 +54,39 @@ export async function helpWith(
     const share = { latentsOnly: true, promptEmbeds, partner: follow, ...defined({ sample: job.request.sample }) };
     await model.generate({ ...options, share, signal });
   } finally {
-    follow.end("its work is over");
+    hold.end("its work is over");
+    await watching;
+  }
+}
+
+/** Joins the job, and computes its part of the clip that the leader then says. Throws where the leader is gone, or goes on alone. */
+export async function helpWithClip(
+  store: JobStore,
+  job: Job,
+  leader: string,
+  model: CogVideoX,
+  { id, leaseMs }: { readonly id: string; readonly leaseMs: number },
+  outer: AbortSignal,
+  onRenewed: () => Promise<void>,
+): Promise<void> {
+  await using hold = await PartnerHold.take(store.backend, job, id, leaseMs, outer, onRenewed);
+  if (!hold) return;
+  const watching = watchLeader(store, job, leader, hold);
+  try {
+    const { config, weights: provider } = await model.vae(hold.signal);
+    using weights = new WeightStore(model.gpu, provider);
+    await followClip(store.backend, hold, { gpu: model.gpu, weights, config });
+  } finally {
+    hold.end("its work is over");
     await watching;
   }
 }
 
 /** Ends the work when the job is another's, or over. */
-async function watchLeader(store: JobStore, { id, attempts }: Job, leader: string, follow: PairFollow): Promise<void> {
+async function watchLeader(store: JobStore, { id, attempts }: Job, leader: string, hold: PartnerHold): Promise<void> {
   try {
-    for await (const job of store.follow(id, follow.signal))
-      if (!job || isOver(job) || job.attempts !== attempts || job.lease?.worker !== leader) return follow.end("its leader is done or gone");
+    for await (const job of store.follow(id, hold.signal))
+      if (!job || isOver(job) || job.attempts !== attempts || job.lease?.worker !== leader) return hold.end("its leader is done or gone");
   } catch {
     // A partner that is not renewed is found by the leader too.
   }

@@ -20,8 +20,10 @@ import { fitFrame } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
 import { askedOf, type AskedJob } from "./inputs.ts";
 import { embedsBlob, outputBlob, stateBlob, type JobError } from "./job.ts";
-import { type LeasedJob, LeaseLost } from "./leased-job.ts";
-import { deletePair, PairLead, type PairPlan } from "./pair.ts";
+import { type Holder, type LeasedJob, LeaseLost } from "./leased-job.ts";
+import { axisOf, ClipLead, type ClipPlan } from "./clip.ts";
+import { PairLead, type PairPlan } from "./pair.ts";
+import { deletePair } from "./partner.ts";
 import { sheet, thumbnail } from "./pictures.ts";
 import type { JobStore } from "./store.ts";
 import { StageTraces, type TraceSpan } from "./tracing.ts";
@@ -33,6 +35,8 @@ export interface JobRunOptions {
   readonly previewMs?: number;
   /** Whether steps are shared with a partner, by the plan of it. Default: where that is faster than alone. */
   readonly sharesSteps?: (plan: PairPlan) => boolean;
+  /** The same of the VAE's work. Default: unless it is known that one worker is faster. */
+  readonly sharesClips?: (plan: ClipPlan) => boolean;
   /** The span of the work, which its stages' are below. */
   readonly trace?: TraceSpan;
   /** Told what it does. */
@@ -51,6 +55,7 @@ export class JobRun {
   readonly #stageTraces: StageTraces | undefined;
   /** Where another worker may share the steps. */
   #lead: PairLead | undefined;
+  #clips: ClipLead | undefined;
 
   constructor(
     private readonly store: JobStore,
@@ -58,7 +63,7 @@ export class JobRun {
     private readonly lease: LeasedJob,
     private readonly options: JobRunOptions,
     private readonly stages: ReadonlySet<JobStage>,
-    private readonly leaseMs: number,
+    private readonly worker: Pick<Holder, "worker" | "leaseMs">,
   ) {
     // Previews are made with the VAE.
     this.#previewMs = stages.has("decode") ? (options.previewMs ?? 2_000) : 0;
@@ -94,20 +99,27 @@ export class JobRun {
       embeds = await this.#encode({ ...asked.options, ...heard, signal });
       if (!canDenoise(this.stages, this.lease.job)) return "handed on";
     }
-    if (split) {
-      const { onNote = () => undefined, sharesSteps = ({ pays }) => pays } = this.options;
-      this.#lead = new PairLead(this.store.backend, job, this.leaseMs, signal, sharesSteps, onNote);
-    }
+    const { onNote = () => undefined, sharesSteps = ({ pays }) => pays, sharesClips = ({ pays }) => pays !== false } = this.options;
+    if (split) this.#lead = new PairLead(this.store.backend, job, this.worker.leaseMs, signal, sharesSteps, onNote);
+    await using _lead = this.#lead;
+    const axis = axisOf(job.request);
+    let planned: GenerationRequest | undefined;
+    if (axis)
+      this.#clips = new ClipLead(this.store.backend, job, axis, {
+        ...{ ...this.worker, signal, takes: sharesClips, onNote },
+        aloneSeconds: (part) => planned?.requirements.find(({ stage }) => stage === `${part}r`)?.seconds,
+      });
     const latentsOnly = !this.stages.has("decode");
     let saving: Promise<void> = Promise.resolve();
     const options = {
       ...asked.options,
-      share: { latentsOnly, ...defined({ promptEmbeds: embeds, sample: job.request.sample, partner: this.#lead }) },
+      share: { latentsOnly, ...defined({ promptEmbeds: embeds, sample: job.request.sample, partner: this.#lead, clips: this.#clips }) },
       ...{ preview: this.#previewMs > 0, ...heard, signal },
       // A step may not end before the one before it is saved: no more than one is ever lost.
       onStep: () => saving,
     };
     const request = await invalid(this.model.prepare(options), signal);
+    planned = request;
     const generation = this.model.generate(request);
     for await (const step of generation) {
       this.#stageTraces?.step(step.step);
@@ -155,6 +167,7 @@ export class JobRun {
       if (frames.length) await this.#blobs.put(outputBlob(id, "preview"), await sheet(frames));
     }
     const shared = defined({ shared: this.#lead?.report });
+    if (step === steps && this.stages.has("decode")) await this.#clips?.call();
     const progress = Math.floor((STEPS_PERCENT * step) / steps);
     await this.lease.update((job) => ({ ...job, step, steps, progress, secondsLeft: Math.round(secondsLeft), fruitless: 0, ...shared }));
   }
@@ -183,13 +196,14 @@ export class JobRun {
       await this.lease.update(({ lease: _, secondsLeft: __, ...rest }) => ({
         ...rest,
         ...{ status: "completed", progress: 100, completedAt: Date.now(), output },
+        ...(this.#clips?.reports.length ? { sharedClips: this.#clips.reports } : {}),
       }));
     } catch (error) {
       if (error instanceof LeaseLost && error.job?.output?.blob !== blob) await this.#blobs.delete(blob);
       throw error;
     }
     for (const name of [embedsBlob(id), stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
-    if (this.#lead) await deletePair(this.store.backend, id);
+    if (this.#lead || this.#clips) await deletePair(this.store.backend, id);
   }
 }
 

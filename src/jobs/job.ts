@@ -8,6 +8,12 @@ export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 /** `text`: from a prompt; `image`: from a first picture; `video`: from a video (an edit); `extension`: going on from a video's last frame. */
 export type GenerationKind = "text" | "image" | "video" | "extension";
 
+/**
+ * What two workers do together. `guidance`: the steps, each with one branch of guidance; `vae-time`: the VAE's work, each with frames of the
+ * clip; `vae-space`: the same, each with rows of its pictures.
+ */
+export type JobSplit = "guidance" | "vae-time" | "vae-space";
+
 /** What a video is to be, with the API's names resolved; settings left out are the model's own. */
 export interface JobRequest {
   readonly kind: GenerationKind;
@@ -22,8 +28,7 @@ export interface JobRequest {
   readonly guidance?: number;
   /** Drawn when the job is made, so that whoever works on it makes the same bytes. */
   readonly seed: number;
-  /** `guidance`: two workers take the steps together, each with one branch of guidance. */
-  readonly split?: "guidance";
+  readonly split?: JobSplit;
   /** Of so many samples of this prompt and seed, which one this job makes, from 0 on; the others are jobs of their own. */
   readonly sample?: { readonly index: number; readonly of: number };
   /** How much of a video's steps are run, 0 to 1. */
@@ -55,6 +60,18 @@ export interface SharedSteps {
   readonly waitingSeconds: number;
 }
 
+/** What sharing the VAE's work on a clip took. */
+export interface SharedClip {
+  readonly part: "encode" | "decode";
+  readonly axis: "time" | "space";
+  /** Given and taken, and what was planned. */
+  readonly bytes: number;
+  readonly plannedBytes: number;
+  /** Of the work, and of them those in which a device had nothing to do until the other gave something, on average of both. */
+  readonly seconds: number;
+  readonly waitingSeconds: number;
+}
+
 export interface Job {
   /** `video_` and 32 hexadecimal digits, the first of them the time in milliseconds, so that ids sort by age. */
   readonly id: string;
@@ -69,6 +86,8 @@ export interface Job {
   readonly encoded?: boolean;
   /** What the steps took that two workers shared. */
   readonly shared?: SharedSteps;
+  /** What the VAE's work took that two workers shared. */
+  readonly sharedClips?: readonly SharedClip[];
   /** 0 to 100. */
   readonly progress: number;
   readonly secondsLeft?: number;

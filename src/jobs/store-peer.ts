@@ -1,85 +1,174 @@
 /**
- * Regions between workers in step, through the store of jobs: each direction has two blobs, written in turn, and a value beside each that
- * says which region lies there. That is enough where nobody gives the next but one region before the other has given its next.
+ * Regions between workers through the store of jobs. Each way between two of them has so many slots, which the giver fills in turn and the
+ * taker empties, so that no more than these are underway. A small region is the slot's value itself; a large one is a blob of the slot's
+ * name, and the value tells that it is there.
  */
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
-import type { Peer } from "../models/vae/split/peer.ts";
-import type { JobBackend } from "./backend.ts";
-import { readRecord, replaceRecord } from "./records.ts";
+import { Board, type Peer } from "../models/vae/split/peer.ts";
+import type { Entry, JobBackend } from "./backend.ts";
 
-/** A region that somebody waits for is looked for so often, whatever a watch tells. */
+/** Regions underway from one worker to another. */
+const SLOTS = 16;
+/** A region of so many bytes goes into a value. */
+const INLINE_BYTES = 900_000;
+/** What is waited for is looked for so often, whatever a watch tells. */
 const LOOK_MS = 1_000;
-const SLOTS = [0, 1] as const;
+/** A slot that is full is looked at so often. */
+const FULL_MS = 5;
 
-/** What one of the values says. */
-interface Note {
+type Store = Pick<JobBackend, "values" | "blobs">;
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a slot's value begins with, as JSON and a line's end. */
+interface Head {
   readonly region: string;
+  /** Is it in the blob of the slot's name? */
+  readonly large?: boolean;
 }
 
-/** Names of all that two workers who share a job leave in the store. */
-export const exchangeNames = (name: string): string[] => ["0-1", "1-0"].flatMap((way) => SLOTS.map((slot) => `${name}.${way}.${slot}`));
+const slotsOf = (name: string, to: number, from: number): string[] =>
+  Array.from({ length: SLOTS }, (_, slot) => `${name}.${to}.${from}.${slot}`);
 
-export class StorePeer implements Peer {
-  #puts = 0;
+/** Deletes all that two workers left of an exchange. */
+export async function deleteExchange({ values, blobs }: Store, name: string): Promise<void> {
+  for (const key of await values.keys(`${name}.`)) {
+    const entry = await values.get(key);
+    if (entry) await values.delete(key, entry.revision);
+  }
+  // A blob is there before its value is.
+  for (const key of [...slotsOf(name, 0, 1), ...slotsOf(name, 1, 0)]) if ((await blobs.size(key)) !== undefined) await blobs.delete(key);
+}
 
-  /** @param name what the workers share; part of keys */
+/** One of those who exchange regions; disposed of when it takes no more. */
+export class StorePeer implements Peer, AsyncDisposable {
+  readonly #board = new Board();
+  readonly #ended: AbortController & Disposable;
+  readonly #listening: Promise<void>[];
+  /** Regions that were given, by receiver, and the giving of the last of them. */
+  readonly #given = new Map<number, { count: number; last: Promise<void> }>();
+  /** Large regions that are there, which keep their slots until they are read: no more than these are in memory or underway. */
+  readonly #large = new Map<string, { readonly key: string; readonly revision: number }>();
+  /** Revisions of slots that were taken. */
+  readonly #taken = new Map<string, number>();
+
+  /**
+   * @param name what those who exchange share, and nobody else before or after; part of keys
+   * @param signal ends the giving and taking
+   */
   constructor(
-    private readonly backend: Pick<JobBackend, "values" | "blobs">,
-    private readonly name: string,
+    private readonly store: Store,
+    readonly name: string,
     readonly index: number,
     readonly count: number,
-  ) {}
-
-  async put(to: number, region: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const name = `${this.name}.${this.index}-${to}.${SLOTS[this.#puts++ % 2]}`;
-    const { values, blobs } = this.backend;
-    // Nobody reads of a region before it is there.
-    await blobs.put(name, bytes);
-    await replaceRecord(values, name, { region } satisfies Note);
+    signal?: AbortSignal,
+  ) {
+    this.#ended = linkedAbort(signal);
+    this.#ended.signal.addEventListener("abort", () => this.#board.fail(this.#ended.signal.reason), { once: true });
+    this.#listening = [this.#watch(), this.#look()];
   }
 
-  async get(from: number, region: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const prefix = `${this.name}.${from}-${this.index}.`;
-    const { values } = this.backend;
-    using ended = linkedAbort(signal);
-    try {
-      const changes = values.watch(prefix, ended.signal)[Symbol.asyncIterator]();
-      let next = changes.next();
-      next.catch(() => undefined);
-      for (;;) {
-        const found = await this.#find(prefix, region);
-        if (found) return found;
-        signal?.throwIfAborted();
-        using look = linkedAbort(ended.signal);
-        const changed = await Promise.race([next, pause(LOOK_MS, look.signal).catch(() => undefined)]);
-        look.abort();
-        if (changed && !changed.done) {
-          next = changes.next();
-          next.catch(() => undefined);
-        }
+  put(to: number, region: string, bytes: Bytes): void | Promise<void> {
+    if (to === this.index) return this.#board.put(`${to} ${region}`, bytes);
+    const { count, last } = this.#given.get(to) ?? { count: 0, last: Promise.resolve() };
+    const next = last.then(() => this.#give(`${this.name}.${to}.${this.index}.${count % SLOTS}`, region, bytes));
+    next.catch(() => undefined); // whoever gave it is told
+    this.#given.set(to, { count: count + 1, last: next });
+    return next;
+  }
+
+  async #give(slot: string, region: string, bytes: Bytes): Promise<void> {
+    const { values, blobs } = this.store;
+    const large = bytes.length > INLINE_BYTES;
+    const value = packed({ region, ...(large ? { large } : {}) }, large ? undefined : bytes);
+    if (large) {
+      while (await values.get(slot)) await pause(FULL_MS, this.#ended.signal);
+      await blobs.put(slot, bytes);
+    }
+    while ((await values.put(slot, value, 0)) === undefined) await pause(FULL_MS, this.#ended.signal);
+  }
+
+  async get(from: number, region: string, signal?: AbortSignal): Promise<Bytes> {
+    const name = `${from} ${region}`;
+    const there = await this.#board.get(name, signal);
+    const large = this.#large.get(name);
+    if (!large) return there;
+    const { values, blobs } = this.store;
+    const bytes = (await blobs.get(large.key)) as Bytes | undefined;
+    if (!bytes) throw new Error(`${region} is gone`);
+    this.#large.delete(name);
+    await blobs.delete(large.key);
+    await values.delete(large.key, large.revision);
+    return bytes;
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#ended;
+    while (!signal.aborted)
+      try {
+        for await (const { key, entry } of this.store.values.watch(this.#prefix, signal)) if (entry) await this.#take(key, entry);
+      } catch {
+        // The store is not there for a moment.
+        await pause(LOOK_MS, signal).catch(() => undefined);
       }
-    } finally {
-      ended.abort();
+  }
+
+  /** What came before the watch began, or while it was cut off. */
+  async #look(): Promise<void> {
+    const { signal } = this.#ended;
+    for (let wait = 50; !signal.aborted; wait = Math.min(2 * wait, LOOK_MS)) {
+      await pause(wait, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        for (const key of await this.store.values.keys(this.#prefix)) {
+          const entry = await this.store.values.get(key);
+          if (entry) await this.#take(key, entry);
+        }
+      } catch {
+        // It is looked for again.
+      }
     }
   }
 
-  async #find(prefix: string, region: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const { values, blobs } = this.backend;
-    for (const slot of SLOTS) {
-      const note = await readRecord<Note>(values, prefix + slot);
-      if (note?.record.region === region) return (await blobs.get(prefix + slot)) as Uint8Array<ArrayBuffer> | undefined;
+  get #prefix(): string {
+    return `${this.name}.${this.index}.`;
+  }
+
+  /** Takes a small region out of its slot; of a large one it is known then that it is there. */
+  async #take(key: string, { value, revision }: Entry): Promise<void> {
+    if ((this.#taken.get(key) ?? 0) >= revision) return;
+    this.#taken.set(key, revision);
+    try {
+      const { head, rest } = unpacked(value);
+      const name = `${key.slice(this.#prefix.length).split(".")[0]!} ${head.region}`;
+      if (head.large) this.#large.set(name, { key, revision });
+      this.#board.put(name, rest);
+      if (!head.large) await this.store.values.delete(key, revision);
+    } catch (error) {
+      this.#ended.abort(error);
     }
-    return undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort(new Error("the exchange is over"));
+    await Promise.all(this.#listening);
+    await Promise.allSettled([...this.#given.values()].map(({ last }) => last));
+    this.#ended[Symbol.dispose]();
   }
 }
 
-/** Deletes what workers left of an exchange. */
-export async function deleteExchange({ values, blobs }: Pick<JobBackend, "values" | "blobs">, name: string): Promise<void> {
-  for (const one of exchangeNames(name)) {
-    const note = await values.get(one);
-    if (!note) continue;
-    await blobs.delete(one);
-    await values.delete(one, note.revision);
-  }
+/** A head in one line, and bytes behind it. */
+function packed(head: Head, bytes: Uint8Array = new Uint8Array()): Bytes {
+  const line = new TextEncoder().encode(`${JSON.stringify(head)}\n`);
+  const out = new Uint8Array(line.length + bytes.length);
+  out.set(line);
+  out.set(bytes, line.length);
+  return out;
+}
+
+function unpacked(value: Uint8Array): { head: Head; rest: Bytes } {
+  const end = value.indexOf(10);
+  const head = JSON.parse(new TextDecoder().decode(value.subarray(0, end))) as Head;
+  // A copy, whatever the value is part of.
+  return { head, rest: new Uint8Array(value.subarray(end + 1)) };
 }

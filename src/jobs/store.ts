@@ -7,7 +7,7 @@ import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
-import { deletePair } from "./pair.ts";
+import { deletePair } from "./partner.ts";
 import type { TraceContext } from "./tracing.ts";
 import { embedsBlob, inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
 

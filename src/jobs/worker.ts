@@ -12,8 +12,9 @@ import type { Hint } from "./backend.ts";
 import { embedsBlob, stateBlob, type Job } from "./job.ts";
 import { failureOf, JobRun, type JobRunOptions } from "./job-run.ts";
 import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
-import { helpWith } from "./help.ts";
-import { partnerHintOf } from "./pair.ts";
+import { axisOf } from "./clip.ts";
+import { helpWithClip, helpWithSteps } from "./help.ts";
+import { partnerHintOf } from "./partner.ts";
 import { noRoom, questions, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
@@ -258,7 +259,7 @@ class Worker implements AsyncDisposable {
     const began = performance.now();
     const trace = this.#trace(job, held.job.attempts);
     try {
-      const run = new JobRun(store, open.model, held, { ...options, ...defined({ trace }) }, this.#stages, this.#leaseMs);
+      const run = new JobRun(store, open.model, held, { ...options, ...defined({ trace }) }, this.#stages, holder);
       const work = () => run.run(goesOn(job, holder));
       const end = await (trace ? trace.within(work) : work());
       trace?.end();
@@ -294,29 +295,32 @@ class Worker implements AsyncDisposable {
     });
   }
 
-  /** Takes the other branch of guidance of a job that another worker leads, until that is of no more use. */
+  /** Takes a share of a job that another worker leads, a branch of guidance or a part of the VAE's clip, until that is of no more use. */
   async #assist(id: string, hint: Hint): Promise<void> {
     const { store, options } = this;
     const job = await store.get(id).catch(() => undefined);
     const leader = job?.lease && job.lease.until > Date.now() ? job.lease.worker : undefined;
-    if (!job || isOver(job) || leader === undefined || leader === options.id || !job.encoded) return await hint.done();
+    const clip = job && axisOf(job.request) !== undefined;
+    if (!job || isOver(job) || leader === undefined || leader === options.id || !(clip || job.encoded)) return await hint.done();
     const open = this.#open.get(job.request.model);
     const holder: Holder = { worker: options.id, weights: open?.weights ?? {}, version: options.version, leaseMs: this.#leaseMs };
-    if (!open || !canDenoise(this.#stages, { ...job, step: Math.max(1, job.step) }) || !goesOn(job, holder)) return await this.#leave(hint);
+    const can = clip ? this.#stages.has("decode") : canDenoise(this.#stages, { ...job, step: Math.max(1, job.step) });
+    if (!open || !can || !goesOn(job, holder)) return await this.#leave(hint);
     this.#useless = 0;
-    for (const other of this.#open.values()) if (other !== open) other.model.release();
+    for (const other of this.#open.values()) if (clip || other !== open) other.model.release();
     for (const other of options.others ?? []) other.release();
-    const trace = options.tracing?.begin("share steps", {
+    const trace = options.tracing?.begin(clip ? "share a clip" : "share steps", {
       ...{ parent: job.trace, kind: "consumer" },
       attributes: { "cogwheel.job.id": id, "cogwheel.worker.id": options.id },
     });
     try {
-      await helpWith(store, job, leader, open.model, { ...options, leaseMs: this.#leaseMs }, this.signal, () => hint.working());
+      const help = clip ? helpWithClip : helpWithSteps;
+      await help(store, job, leader, open.model, { ...options, leaseMs: this.#leaseMs }, this.signal, () => hint.working());
       trace?.end();
-      this.#note(`${id}: its steps were shared`);
+      this.#note(`${id}: its ${clip ? "clip was" : "steps were"} shared`);
     } catch (error) {
       trace?.end(error);
-      this.#note(`${id}: no partner of its steps any more: ${(error as Error).message}`);
+      this.#note(`${id}: no partner of its leader any more: ${(error as Error).message}`);
     }
     await hint.done();
   }

@@ -8,8 +8,9 @@ import type { JobBackend } from "../../src/jobs/backend.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import type { Job } from "../../src/jobs/job.ts";
 import { openNats } from "../../src/jobs/nats-node.ts";
-import { pairKey, planPair, readPair } from "../../src/jobs/pair.ts";
-import { exchangeNames, StorePeer } from "../../src/jobs/store-peer.ts";
+import { planPair } from "../../src/jobs/pair.ts";
+import { readPair } from "../../src/jobs/partner.ts";
+import { deleteExchange, StorePeer } from "../../src/jobs/store-peer.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { natsServer, startNats } from "../support/nats-server.ts";
@@ -108,17 +109,28 @@ describe.each(over)("over %s", (where, open) => {
     180_000,
   );
 
-  test("regions between two: in either order, the right one of two, and until the signal", async () => {
-    const peers = [0, 1].map((index) => new StorePeer(backend, "exchange.x", index, 2));
-    const bytes = (n: number) => Uint8Array.of(n, n);
-    const early = peers[1]!.get(0, "a");
-    await peers[0]!.put(1, "a", bytes(1));
-    await peers[0]!.put(1, "b", bytes(2));
-    expect([...(await early)]).toEqual([1, 1]);
-    expect([...(await peers[1]!.get(0, "b"))]).toEqual([2, 2]);
-    await expect(peers[1]!.get(0, "c", AbortSignal.timeout(100))).rejects.toThrow();
-    for (const name of exchangeNames("exchange.x")) await backend.blobs.delete(name);
-    expect(await backend.values.get(pairKey("x"))).toBeUndefined();
+  test("regions between two: in either order, large and small, more than there are slots, and until the signal", async () => {
+    const bytes = (n: number, length: number) => new Uint8Array(length).map((_, i) => (i + n) % 251);
+    {
+      await using one = new StorePeer(backend, "exchange.x", 0, 2);
+      await using two = new StorePeer(backend, "exchange.x", 1, 2);
+      const early = two.get(0, "a");
+      await one.put(1, "a", bytes(1, 2));
+      const giving = Array.from({ length: 40 }, (_, n) => one.put(1, `r${n}`, bytes(n, n % 10 === 3 ? 1_000_000 : 10)));
+      expect([...(await early)]).toEqual([1, 2]);
+      for (let n = 0; n < 40; n++)
+        expect(Buffer.compare(await two.get(0, `r${n}`), bytes(n, n % 10 === 3 ? 1_000_000 : 10)), `${n}`).toBe(0);
+      await Promise.all(giving);
+      await two.put(0, "back", bytes(7, 3));
+      expect([...(await one.get(1, "back"))]).toEqual([7, 8, 9]);
+      await one.put(0, "own", bytes(5, 1));
+      expect([...(await one.get(0, "own"))]).toEqual([5]);
+      await expect(two.get(0, "c", AbortSignal.timeout(100))).rejects.toThrow();
+      await one.put(1, "unread", bytes(0, 1_000_000));
+    }
+    await deleteExchange(backend, "exchange.x");
+    expect(await backend.values.keys("exchange.x")).toEqual([]);
+    expect(await backend.blobs.size("exchange.x.1.0.9")).toBeUndefined();
   }, 30_000);
 });
 

@@ -29,9 +29,12 @@ export const queue: CliCommand = {
       declare: (command) =>
         addFlags(command.argument("<prompt...>", "what to show"), [
           queueFlag(),
-          new Option("--split <how>", "guidance: two workers take the steps together, each with one branch of guidance").choices([
-            "guidance",
-          ]),
+          new Option(
+            "--split <how>",
+            "what two workers do together: the steps, each with one branch of guidance; the VAE's work, each with frames or rows",
+          ).choices(["guidance", "vae-time", "vae-space"]),
+          new Option("--plan", "add none: say what each split moves on this queue, and where it pays; --model is then a checkpoint"),
+          json(),
           new Option("--model <name>", "as workers call it (default: the embedded moving-shapes model)"),
           ...(["width", "frames", "fps", "steps", "guidance", "negative", "seed", "samples", "image", "video", "strength"] as const).map(
             (name) => flagOf(name),

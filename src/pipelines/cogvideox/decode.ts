@@ -9,7 +9,7 @@ import type { RgbaFrame } from "../../video/frame.ts";
 import { rgbaFrames } from "../video.ts";
 import type { GenerationRequest } from "./request.ts";
 import { running, type Run } from "./running.ts";
-import { exactTiling, holdVae } from "./vae.ts";
+import { exactTiling, holdVae, overWorkers } from "./vae.ts";
 
 /** Latent frames in front that are dropped before decoding. */
 export const padding = ({ model, settings, plan }: GenerationRequest): number =>
@@ -60,7 +60,7 @@ export async function decode(run: Run, latents: Float32Array): Promise<{ samples
         const kept: GPUTexture[] = [];
         textures.push(kept);
         await decodeToTextures(run, vae, one, kept);
-      } else if (run.request.tiling === "reference") samples.push(await decodeTiles(run, vae, one));
+      } else if (run.request.tiling === "reference" && !run.options.share?.clips) samples.push(await decodeTiles(run, vae, one));
       else samples.push(await decodeToFrames(run, vae, one));
     });
   } catch (error) {
@@ -74,7 +74,7 @@ async function decodeToFrames(run: Run, vae: CausalVae, { sample, z, size, optio
   const frames: RgbaFrame[] = [];
   await vae.decode(z, size, {
     ...options,
-    ...exactly(run),
+    ...(overWorkers(run, vae) ?? exactly(run)),
     format: "rgba",
     onFrames: async (part) => {
       const some = framesIn(part);

@@ -6,7 +6,7 @@ import { fromVae } from "../latent-layout.ts";
 import { latentFrames } from "../settings.ts";
 import { imageCondition, imageScale, inpaintCondition, inpaintFrames } from "./conditioning.ts";
 import { concat, running, type Run } from "./running.ts";
-import { exactTiling, holdVae, latentColors } from "./vae.ts";
+import { exactTiling, holdVae, latentColors, overWorkers } from "./vae.ts";
 
 /** What frames give to begin from, for each sample. */
 interface Encoded {
@@ -72,7 +72,8 @@ async function encode(run: Run, frames: number, videos: readonly Float32Array[])
       posteriors.push(
         await held.part.encode(video, size, {
           ...running(run),
-          ...(tiling === "none" ? {} : { tiling: tiling === "exact" ? exactTiling(request, "encoder") : tiling }),
+          ...(overWorkers(run, held.part) ??
+            (tiling === "none" ? {} : { tiling: tiling === "exact" ? exactTiling(request, "encoder") : tiling })),
           onProgress: (done) => report((i + done) / videos.length),
         }),
       );

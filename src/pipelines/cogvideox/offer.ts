@@ -7,11 +7,12 @@ import { checkOptions, defined, type GenerateOptions } from "../options.ts";
 import { nameOf } from "../made-with.ts";
 import type { ModelRules, Settings } from "../settings.ts";
 import { checkInputs, taskOf, type Task } from "../task.ts";
-import { components } from "./components.ts";
+import { components, type Configs } from "./components.ts";
 import { readAdvice, readConfigs } from "./configs.ts";
 import { settingsFor } from "./sizes.ts";
 
 export interface ModelOffer {
+  readonly configs: Configs;
   /** The checkpoint's name: of a path the last part. */
   readonly name: string;
   readonly rules: ModelRules;
@@ -26,8 +27,8 @@ export async function readOffer(
 ): Promise<ModelOffer> {
   const what = { only: Object.keys(components), family: "CogVideoX", tied: TIED_T5_WEIGHTS, configsOnly: true };
   await using checkpoint = await openCheckpoint(await openSource(from, { ...what, ...defined({ hub }) }), what);
-  const { rules } = readConfigs(checkpoint, onWarning);
-  return { name: nameOf(checkpoint.source.label), rules, defaults: (await readAdvice(checkpoint, rules)).defaults };
+  const { configs, rules } = readConfigs(checkpoint, onWarning);
+  return { name: nameOf(checkpoint.source.label), configs, rules, defaults: (await readAdvice(checkpoint, rules)).defaults };
 }
 
 /** Checks a request as `CogVideoX.prepare` would, up to what takes an adapter: options, task, sizes, frames. Throws what that would throw. */

@@ -11,6 +11,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { TIED_T5_WEIGHTS } from "../../models/t5/weights.ts";
 import { digest } from "../../gpu/tuning-table.ts";
 import type { Plan } from "../../plan/compile.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { generation, type Generation, type Generations, type GenerationStep } from "../generation.ts";
 import { KeptParts } from "../kept-parts.ts";
@@ -185,6 +186,11 @@ export class CogVideoX implements AsyncDisposable {
       scheduler: parseSchedulerConfig(this.#model.files.scheduler),
       weights: await this.#model.files.weights("transformer", signal ? { signal } : {}),
     };
+  }
+
+  /** The VAE by itself, for parts of clips that others share out. Its weights are read when they are needed. @internal */
+  async vae(signal?: AbortSignal): Promise<{ config: VaeConfig; weights: WeightProvider }> {
+    return { config: this.configs.vae, weights: await this.#model.files.weights("vae", signal ? { signal } : {}) };
   }
 
   /** How the transformer's weights are stored on the adapter: for plans, which need no weights. @internal */

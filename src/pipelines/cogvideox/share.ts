@@ -3,6 +3,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { expectFloats } from "../../base/finite.ts";
 import { elements } from "../../base/shape.ts";
 import type { Partner } from "../../models/cogvideox/branches.ts";
+import type { ClipRunner, ClipTools } from "../../models/vae/split/clip.ts";
 
 export interface WorkShare {
   /**
@@ -16,6 +17,8 @@ export interface WorkShare {
   readonly sample?: { readonly index: number; readonly of: number };
   /** Another device that computes one of the two branches of guidance, which then are computed by themselves. */
   readonly partner?: Partner;
+  /** Runs the VAE's work as a clip over workers, wherever they are (docs/vae.md, over workers); without tiling. */
+  readonly clips?: { readonly axis: "time" | "space"; runner(tools: ClipTools): ClipRunner };
 }
 
 /** @param embedded the shape of the prompt's embeddings @param samples that are made together */

@@ -1,5 +1,5 @@
 /** The VAE of a run: loaded, and prepared for a size where it takes pictures whole. */
-import { CausalVae } from "../../models/vae/model.ts";
+import { CausalVae, type VaeRunOptions } from "../../models/vae/model.ts";
 import type { ExactTiling } from "../../models/vae/tiling.ts";
 import type { DecodedFormat, VideoShape } from "../../models/vae/batches.ts";
 import { defined } from "../options.ts";
@@ -11,6 +11,10 @@ import { plansOf } from "./stages.ts";
 
 export const createVae = async ({ request: { model }, options }: Run): Promise<CausalVae> =>
   CausalVae.create(model.gpu, model.configs.vae, await model.files.weights("vae", options), { dtype: model.dtype });
+
+/** How a VAE runs whose work is shared out over workers. */
+export const overWorkers = ({ options: { share } }: Run, vae: CausalVae): Pick<VaeRunOptions, "workers" | "split"> | undefined =>
+  share?.clips && { workers: share.clips.runner(vae), split: share.clips.axis };
 
 /** Exact tiling with tiles as they were planned for the memory that there is. */
 export function exactTiling({ requirements }: GenerationRequest, stage: "encoder" | "decoder"): ExactTiling {
@@ -28,7 +32,7 @@ export async function holdVae(
   const { model, tiling, plan } = run.request;
   const held = await model.parts.hold("vae", "", () => createVae(run));
   try {
-    if (tiling === "none") {
+    if (tiling === "none" && !run.options.share?.clips) {
       const planned =
         part === "encode" ? ({ stage: "encoder", format: "sample" } as const) : ({ stage: "decoder", format: "rgba" } as const);
       const plans = format === planned.format ? plansOf(plan.stages, planned.stage) : [];

@@ -153,7 +153,8 @@ export async function prove(
         if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
         return await read(answer);
       } catch (error) {
-        if (tries > 200) throw error;
+        // What a server was killed over counts as being answered for two minutes.
+        if (tries > 600) throw error;
         await pause(300, signal);
       }
     }
