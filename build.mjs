@@ -373,18 +373,18 @@ if (web) {
   const { metafile } = await build({
     ...browser,
     plugins,
-    entryPoints: { app: "web/app.ts", worker: "web/worker.ts" },
+    entryPoints: { app: "web/app.ts", worker: "web/worker.ts", fit: "web/fit.ts" },
     outdir: site,
     chunkNames: "chunks/[name]-[hash]",
     metafile: true,
     define: { EMBEDDED_FILES: JSON.stringify(Object.fromEntries(embeddedFiles)) },
   });
   writeMediaWorker(join(site, "chunks"));
-  const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest"];
+  const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.jpg"];
   for (const file of pageFiles) cpSync(join("web", file), join(site, file));
   // What the page and its worker load at once, and what is small and may be loaded before the service worker has the page. That is one file
   // in the site's own folder.
-  const shell = new Set(["app.js", "worker.js"].map((file) => `${site}/${file}`));
+  const shell = new Set(["app.js", "worker.js", "fit.js"].map((file) => `${site}/${file}`));
   for (const output of shell)
     for (const { path, kind } of metafile.outputs[output].imports)
       if (kind === "import-statement" || metafile.outputs[path].bytes < 2 ** 16) shell.add(path);

@@ -5,6 +5,8 @@ import { pageDrops } from "./drops.ts";
 import { keepFocus } from "./focus.ts";
 import { generatePanel } from "./generate.ts";
 import { byId } from "./dom.ts";
+import { Player } from "./player.ts";
+import { sample } from "./sample.ts";
 import { trainPanel } from "./train.ts";
 import { troubleTeller } from "./trouble.ts";
 import { validatePanel } from "./validate.ts";
@@ -24,6 +26,9 @@ if (!navigator.gpu) {
       : "WebGPU needs a secure page. Open this page over https, or from localhost.",
   );
   for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;
+  // What the page is can be seen all the same.
+  byId("form").hidden = true;
+  sample(new Player(byId<HTMLCanvasElement>("canvas")), "Six videos of the model that comes with this page.").show();
 } else {
   const client = new Client(new URL("worker.js", import.meta.url));
   const { model, useAdapter, dropped } = generatePanel(client, tell);

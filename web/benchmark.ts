@@ -6,7 +6,7 @@ import { byId, fillTable } from "./dom.ts";
 import { svgElement, svgText } from "./svg.ts";
 import type { Tell } from "./trouble.ts";
 
-const HEAD = ["", "Case", "ms", "GFLOP/s", "GB/s", "Of what is attainable"];
+const HEAD = ["#", "Case", "ms", "GFLOP/s", "GB/s", "Of what is attainable"];
 
 export function benchmarkPanel(client: Client, tell: Tell): void {
   const [start, cancel, copy] = [

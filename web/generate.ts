@@ -7,17 +7,19 @@ import { byId } from "./dom.ts";
 import { enhanceBox } from "./enhance.ts";
 import { formBefore, keepForm } from "./kept-form.ts";
 import { keys } from "./keys.ts";
+import { lengths } from "./lengths.ts";
 import { fromFragment, toFragment } from "./link.ts";
 import { modelPicker, type ModelPicker } from "./model.ts";
+import { planBox } from "./plan.ts";
 import { keptPrompts } from "./prompts.ts";
 import { queue } from "./queue.ts";
 import { stage } from "./stage.ts";
 import { adapterPicker } from "./adapter.ts";
-import type { FormValues, GenerateRequest, Made, Identified, ModelFacts, News, Plan } from "./protocol.ts";
+import type { FormValues, GenerateRequest, Made, Identified, ModelFacts, News } from "./protocol.ts";
 import { SETTINGS } from "../src/pipelines/options/table.ts";
 import { bytesText } from "../src/base/units.ts";
-import { duration, planText } from "./text.ts";
-import { fieldOf, inWords, type Tell } from "./trouble.ts";
+import { duration } from "./text.ts";
+import { fieldOf, type Tell } from "./trouble.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
 
 const EXAMPLES = [
@@ -53,6 +55,18 @@ export function generatePanel(
   const waited = attention();
   const show = stage(client, tell, recalled);
   const jobs = queue(run);
+  const length = lengths(form);
+  let running = false;
+  const plan = planBox(client, length, {
+    asked: () =>
+      running || model.problem()
+        ? undefined
+        : { model: model.choice(), options: { ...optionValues(form), prompt: adapter.picked() ? "" : field("prompt").value } },
+    news,
+    over() {
+      if (!running) byId("run").hidden = true;
+    },
+  });
   /** What made the videos of this page, by their names. */
   const requests = new Map<string, GenerateRequest>();
   /** What was asked for together, and what has come of it. */
@@ -88,7 +102,7 @@ export function generatePanel(
   function changed(): void {
     keep();
     summarise();
-    replan();
+    plan.renew();
   }
   function keep(): void {
     keepForm({ values: values(), touched: [...touched].filter(Boolean), hash: location.hash });
@@ -111,7 +125,7 @@ export function generatePanel(
     }
     const missing = kept.files.map(visible);
     if (!model.restore(kept.form, kept.folder))
-      missing.unshift(`the model (${visible(kept.folder ?? kept.form["model"]!.replace("stored:", ""))})`);
+      missing.unshift(`the model (${visible(kept.folder ?? kept.form["model"]!.replace(/^(stored|hub):/, ""))})`);
     outcome.textContent = missing.length ? `To make it again, choose too what this browser does not keep: ${missing.join(", ")}.` : "";
     changed();
   }
@@ -123,77 +137,40 @@ export function generatePanel(
 
   /** A model's own advice goes into the fields that nobody touched. */
   let facts: ModelFacts | undefined;
+  /** What is begun from decides too which lengths there can be. */
+  function offerLengths(): void {
+    if (facts) length.offer(begin.picked() ? facts.lengths.withFile : facts.lengths.alone, facts.defaults.frames);
+  }
+  byId("begin-box").addEventListener("change", offerLengths);
   /** What is told is that the model could not be opened. */
   let unopened = false;
   async function opened(): Promise<void> {
     if (model.problem()) return;
     try {
       facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
-      showDefaults(form, facts.defaults, touched);
       begin.opened(facts, touched.has("role"));
+      showDefaults(form, facts.defaults, touched);
+      offerLengths();
       byId("examples").hidden = model.choice().kind !== "embedded";
       if (unopened) tell(null);
       unopened = false;
       summarise();
-      replan();
+      plan.renew();
     } catch (error) {
       unopened = true;
-      tell((error as Error).message, model.choice().kind === "url" ? byId("url") : null);
+      tell((error as Error).message, field("model").value === "url" ? byId("url") : null);
     } finally {
       if (!running) byId("run").hidden = true;
+      if (model.choice().kind === "url") void model.refresh();
     }
   }
 
   function summarise(): void {
+    length.write();
     const v = values();
     byId("settings-name").textContent = v["width"] ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
   }
 
-  const showPlan = (plan: Plan): void => {
-    byId("plan").textContent = planText(plan);
-    byId("plan").classList.remove("stale");
-    const { advice = "" } = plan;
-    byId("prompt-advice").hidden = advice === "";
-    byId("prompt-advice").textContent = advice && `${advice[0]!.toUpperCase()}${advice.slice(1)}.`;
-  };
-  const refusePlan = (error: Error): void => {
-    const { what, remedy } = inWords(error.message);
-    byId("plan").textContent = shortenedLines(`${what} ${remedy}`);
-    byId("plan").classList.remove("stale");
-  };
-
-  /** Measures this GPU, after which each plan tells its seconds; a generation that is asked for meanwhile goes first. */
-  const time = byId<HTMLButtonElement>("time");
-  time.addEventListener("click", async () => {
-    if (running) return;
-    if (time.ariaDisabled === "true") return;
-    time.ariaDisabled = "true";
-    const asked = { type: "times", model: model.choice(), options: optionValues(form) } as const;
-    await client.ask<Plan>(asked, news).then(showPlan, (error: Error) => {
-      if (!(error instanceof WorkerError && error.cancelled)) refusePlan(error);
-    });
-    time.ariaDisabled = null;
-    if (!running) byId("run").hidden = true;
-  });
-
-  /** Memory and seconds of what the form says, a moment after the last change. */
-  let planTimer = 0;
-  function replan(): void {
-    clearTimeout(planTimer);
-    if (running || model.problem()) return;
-    byId("plan").classList.add("stale");
-    planTimer = window.setTimeout(() => {
-      client
-        .ask<Plan>({
-          type: "plan",
-          model: model.choice(),
-          options: { ...optionValues(form), prompt: adapter.picked() ? "" : field("prompt").value },
-        })
-        .then(showPlan, refusePlan);
-    }, 300);
-  }
-
-  let running = false;
   function busy(on: boolean): void {
     running = on;
     start.textContent = on ? "Add to the queue" : "Make the video";
@@ -252,7 +229,7 @@ export function generatePanel(
     log.replaceChildren();
     outcome.textContent = doing.textContent = figures.textContent = "";
     bar.value = 0;
-    if (time.ariaDisabled === "true") void client.ask({ type: "cancel" });
+    plan.yield();
     busy(true);
     show.begin();
     waited.begin();
@@ -281,8 +258,9 @@ export function generatePanel(
     return goOn;
   }
 
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    await model.settle();
     const request = asked();
     if (request) jobs.add(request);
   });

@@ -18,7 +18,7 @@ export function keys(form: HTMLFormElement): void {
       event.preventDefault();
     } else if (key === "Escape") press("cancel");
     else if (key === " " && target instanceof HTMLElement && !target.matches("a, button, input, select, textarea, summary")) {
-      if (press("play")) event.preventDefault();
+      if (press("play") || press("sample-play")) event.preventDefault();
     }
   });
 }

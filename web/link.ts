@@ -9,6 +9,11 @@ const FIELDS: readonly string[] = ["prompt", ...LINKED, "model", "url"];
 export function toFragment(values: FormValues): string {
   const search = new URLSearchParams();
   for (const name of FIELDS) if (values[name]) search.set(name, values[name]!);
+  const published = /^hub:(.+)$/.exec(values["model"] ?? "")?.[1];
+  if (published !== undefined) {
+    search.set("model", "url");
+    search.set("url", published);
+  }
   if (search.get("model") === "embedded") search.delete("model");
   return search.toString();
 }

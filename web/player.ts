@@ -28,8 +28,9 @@ export class Player {
     this.#context = canvas.getContext("2d", { alpha: false })!;
   }
 
-  show(frames: readonly RgbaFrame[], fps: number, label: string): void {
-    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], 1, fps, label);
+  /** @param soft as a blur in place of pixels: for what is not there yet */
+  show(frames: readonly RgbaFrame[], fps: number, label: string, soft = false): void {
+    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], 1, fps, label, soft);
   }
 
   /** Up to four videos of one size, two in a row. */
@@ -57,13 +58,14 @@ export class Player {
     this.#paint(Math.max(0, this.#shown));
   }
 
-  #play(layers: Layer[], scale: number, fps: number, label: string): void {
+  #play(layers: Layer[], scale: number, fps: number, label: string, soft = false): void {
     const first = layers[0]?.frames[0];
     if (!first) return;
     const [width, height] = [scale * first.width, scale * first.height];
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     this.canvas.style.setProperty("--ratio", `${width} / ${height}`);
     this.canvas.setAttribute("aria-label", label);
+    this.canvas.classList.toggle("soft", soft);
     this.#layers = layers;
     this.#count = Math.max(...layers.map(({ frames }) => frames.length));
     this.#fps = fps;
@@ -71,14 +73,6 @@ export class Player {
     this.#shown = -1;
     cancelAnimationFrame(this.#request);
     this.#draw();
-  }
-
-  /** An empty screen. */
-  clear(): void {
-    cancelAnimationFrame(this.#request);
-    this.#layers = [];
-    this.#context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this.canvas.setAttribute("aria-label", "No video");
   }
 
   #draw = (): void => {

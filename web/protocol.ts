@@ -1,11 +1,15 @@
 /** What the page and its worker say to each other. The engine lives in the worker alone, so that the page always answers. */
-import type { GenerateOptions, RgbaFrame, Settings } from "../src/index.ts";
+import type { PublishedFit } from "../src/pipelines/cogvideox/published-fit.ts";
+import type { GenerateOptions, OpenOptions, RgbaFrame, Settings } from "../src/index.ts";
 
 /** Files in place of a model's own weights. */
 export type PartFiles = Partial<Record<"transformer" | "textEncoder" | "vae", File>>;
 
 /** A model, with the files that stand in place of its own. */
-export type ModelChoice = ModelPlace & { parts?: PartFiles };
+export type ModelChoice = ModelPlace & { parts?: PartFiles; dtype?: Precision };
+
+/** How weights are kept on the GPU. */
+export type Precision = NonNullable<OpenOptions["dtype"]>;
 
 export type ModelPlace =
   | { kind: "embedded" }
@@ -114,6 +118,8 @@ export type ToWorker =
   | { type: "list-videos" }
   | { type: "recall"; video: string }
   | { type: "forget-videos"; ids?: readonly string[] }
+  | { type: "list-models" }
+  | { type: "look"; url: string }
   | { type: "list-stored" }
   | { type: "remove-stored"; name: string }
   | { type: "list-prompts" }
@@ -130,6 +136,8 @@ export interface ModelFacts {
   role: Role;
   roles: readonly Role[];
   takes: "text" | "image" | "control" | "image or control" | "inpaint";
+  /** In frames: those that it can make from a prompt, and those with a file beside. */
+  lengths: { alone: number[]; withFile: number[] };
   dtype: "f32" | "f16";
 }
 
@@ -176,6 +184,25 @@ export type Identified =
   | { kind: "result"; made: Record<string, unknown> }
   | { kind: "weights"; part: "adapter" | keyof PartFiles }
   | { kind: "picture" | "film" };
+
+/** A published model. */
+export interface OfferedModel {
+  /** On the hub. */
+  id: string;
+  title: string;
+  makes: string;
+  licence: string;
+  /** Of its weights. */
+  bytes: number;
+}
+
+/** What is to be fetched of a model: less than all of it, where this browser has some. */
+export interface Fetched {
+  bytes: number;
+}
+
+/** What a published model takes of the GPU, or why it cannot be. */
+export type FitAnswer = { id: string } & (PublishedFit | { refused: string });
 
 /** Encoded prompts that this browser keeps. */
 export interface KeptPrompts {

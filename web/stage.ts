@@ -7,6 +7,7 @@ import { byId, download, twice } from "./dom.ts";
 import { historyStrip } from "./history.ts";
 import { Player } from "./player.ts";
 import type { Made } from "./protocol.ts";
+import { sample } from "./sample.ts";
 import { duration } from "./text.ts";
 import type { Tell } from "./trouble.ts";
 
@@ -27,6 +28,7 @@ export interface Stage {
 export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void): Stage {
   const player = new Player(byId<HTMLCanvasElement>("canvas"));
   const [caption, buttons, back] = [byId("caption"), byId("result"), byId("watch")];
+  const clips = sample(player, "Six videos of the model that comes with this page. Yours will play here.");
   const [play, compare] = [byId<HTMLButtonElement>("play"), byId<HTMLButtonElement>("compare")];
   const split = byId<HTMLInputElement>("split");
   let made: Made | undefined;
@@ -36,6 +38,7 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
 
   function show(shown: Made): void {
     made = shown;
+    clips.hide();
     const { settings: s, frames, seconds, peakBytes, kept } = shown;
     player.show(frames, s.fps, `Video: ${s.prompt}`);
     beside(false);
@@ -52,7 +55,6 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
   function pause(on: boolean): void {
     player.paused = on;
     play.textContent = on ? "Play" : "Pause";
-    play.setAttribute("aria-pressed", String(!on));
   }
   /** Whether the next one that is chosen is shown beside the one that is there. */
   function beside(on: boolean): void {
@@ -118,20 +120,22 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
     await strip.remove(made!.kept!.id);
     made = undefined;
     buttons.hidden = true;
-    player.clear();
-    caption.textContent = "Removed.";
+    clips.show();
+    byId("outcome").textContent = "Removed.";
     byId("start").focus();
   });
 
+  clips.show();
   return {
     begin() {
+      clips.hide();
       running = true;
       live = undefined;
       watch();
     },
     preview(frames, fps, words) {
       live = () => {
-        if (frames.length) player.show(frames, fps, words);
+        if (frames.length) player.show(frames, fps, words, true);
         caption.textContent = words;
       };
       if (watching) live();
@@ -149,6 +153,7 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
       running = false;
       back.hidden = true;
       if (made) show(made);
+      else clips.show();
     },
     together(all) {
       const last = all.at(-1)!;

@@ -26,7 +26,7 @@ import {
 } from "../src/index.ts";
 import { ofTask } from "../src/pipelines/options/table.ts";
 import { together } from "../src/pipelines/requirements.ts";
-import { taskFrom } from "../src/pipelines/task.ts";
+import { checkFrames, taskFrom, type Task } from "../src/pipelines/task.ts";
 import { embeddedSource } from "./embedded.ts";
 import { forgetVideos, keepVideo, keptVideos, recall } from "./kept-worker.ts";
 import { planOf, ratesOf } from "./plan-worker.ts";
@@ -145,7 +145,7 @@ async function modelOf(choice: ModelChoice, say: Say): Promise<CogVideoX> {
   await endTraining();
   await state.open?.model[Symbol.asyncDispose]();
   state.open = undefined;
-  const model = await CogVideoX.open(await sourceOf(choice, say), { ...choice.parts });
+  const model = await CogVideoX.open(await sourceOf(choice, say), { ...choice.parts, ...(choice.dtype ? { dtype: choice.dtype } : {}) });
   state.open = { key, choice, model };
   return model;
 }
@@ -191,12 +191,31 @@ const ROLES: Record<CogVideoX["rules"]["takes"], readonly [Role, ...Role[]]> = {
   inpaint: ["video", "image"],
 };
 
+/** Far beyond what any of them was trained at. */
+const MOST_FRAMES = 1025;
+
+/** The lengths that a model can make, in frames. */
+function lengthsOf({ rules }: CogVideoX, task: Task): number[] {
+  return Array.from({ length: MOST_FRAMES }, (_, i) => i + 1).filter((frames) => {
+    try {
+      checkFrames(frames, task, rules);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
 const factsOf = (model: CogVideoX): ModelFacts => ({
   label: model.checkpoint.source.label,
   defaults: model.defaults,
   role: ROLES[model.rules.takes][0],
   roles: ROLES[model.rules.takes],
   takes: model.rules.takes,
+  lengths: {
+    alone: lengthsOf(model, model.rules.takes === "text" ? "text" : taskFrom(ROLES[model.rules.takes][0], model.rules)),
+    withFile: lengthsOf(model, taskFrom(ROLES[model.rules.takes][0], model.rules)),
+  },
   dtype: model.dtype,
 });
 
@@ -368,6 +387,14 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
     }
     case "forget-videos":
       return await forgetVideos(message.ids);
+    case "list-models": {
+      const { offeredModels } = await import("./models-worker.ts");
+      return offeredModels();
+    }
+    case "look": {
+      const { lookAt } = await import("./models-worker.ts");
+      return await lookAt(message.url.replace(/\/+$/, ""));
+    }
     case "list-stored":
       return await storedCheckpoints();
     case "remove-stored": {
@@ -402,7 +429,15 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
 }
 
 /** What needs neither the model nor the GPU does not wait for them. */
-const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set(["encode", "identify", "list-videos", "recall", "forget-videos"]);
+const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set([
+  "encode",
+  "identify",
+  "list-models",
+  "look",
+  "list-videos",
+  "recall",
+  "forget-videos",
+]);
 
 let last: Promise<unknown> = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {

@@ -1,10 +1,11 @@
 /**
- * `npm run docs:pictures`: the README's pictures, made anew: clips of the embedded model, and the playground in Chromium, light and dark.
- * Nothing is drawn by hand, so they show what a visitor gets.
+ * `npm run docs:pictures [-- clips | page]`: the README's pictures, made anew: clips of the embedded model, and the playground in Chromium,
+ * light and dark; and what the playground shows before its first video. Nothing is drawn by hand, so they show what a visitor gets.
  */
 import { execFileSync } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { encodeJpeg } from "#jpeg";
 import { EMBEDDED_MODEL, packageRoot } from "../../src/cli/package-root.ts";
 import { CogVideoX, encodeVideo, type Frame } from "../../src/index.ts";
 import { launchChromium } from "../../test/support/chromium.ts";
@@ -19,25 +20,32 @@ const PROMPTS = [
   "a magenta square shrinking on a black background",
   "a cyan triangle moving up on a gray background",
 ];
-const SCALE = 2;
-const GAP = 8;
 
-/** Clips side by side, each pixel twice as wide and high, with room between them. */
-function sideBySide(clips: readonly (readonly Frame[])[]): Frame[] {
+/** Clips of one size beside and below each other, each pixel several times as wide and high, with room between them. */
+function mosaic(clips: readonly (readonly Frame[])[], { columns, scale, gap }: { columns: number; scale: number; gap: number }): Frame[] {
   const { width: w, height: h } = clips[0]![0]!;
-  const [tile, height] = [SCALE * w, SCALE * h];
-  const width = clips.length * (tile + GAP) - GAP;
+  const [across, down] = [scale * w + gap, scale * h + gap];
+  const width = columns * across - gap;
+  const height = Math.ceil(clips.length / columns) * down - gap;
   return clips[0]!.map((_, at) => {
     const data = new Uint8ClampedArray(4 * width * height);
-    clips.forEach((clip, i) => {
+    const target = new Uint32Array(data.buffer);
+    for (const [i, clip] of clips.entries()) {
       const source = new Uint32Array(Uint8ClampedArray.from(clip[at]!.data).buffer);
-      const target = new Uint32Array(data.buffer);
-      for (let y = 0; y < height; y++)
-        for (let x = 0; x < tile; x++)
-          target[y * width + i * (tile + GAP) + x] = source[Math.floor(y / SCALE) * w + Math.floor(x / SCALE)]!;
-    });
+      const corner = Math.floor(i / columns) * down * width + (i % columns) * across;
+      for (let y = 0; y < scale * h; y++)
+        for (let x = 0; x < scale * w; x++) target[corner + y * width + x] = source[Math.floor(y / scale) * w + Math.floor(x / scale)]!;
+    }
     return { width, height, data };
   });
+}
+
+/** Frames of one size one below the other, as one picture. */
+function column(frames: readonly Frame[]): Frame {
+  const { width, height } = frames[0]!;
+  const data = new Uint8ClampedArray(4 * width * height * frames.length);
+  for (const [i, frame] of frames.entries()) data.set(frame.data, 4 * width * height * i);
+  return { width, height: height * frames.length, data };
 }
 
 async function clips(folder: string): Promise<void> {
@@ -49,7 +57,9 @@ async function clips(folder: string): Promise<void> {
     made.push(video.frames);
     ({ fps } = video.settings);
   }
-  await writeFile(join(folder, "clips.gif"), await encodeVideo(sideBySide(made), { format: "gif", fps }));
+  const strip = mosaic(made, { columns: made.length, scale: 2, gap: 8 });
+  await writeFile(join(folder, "clips.gif"), await encodeVideo(strip, { format: "gif", fps }));
+  await writeFile(join(packageRoot, "web/sample.jpg"), await encodeJpeg(column(mosaic(made, { columns: 3, scale: 1, gap: 4 })), 80));
 }
 
 async function page(folder: string): Promise<void> {
@@ -77,6 +87,5 @@ async function page(folder: string): Promise<void> {
 
 const folder = join(packageRoot, "docs/pictures");
 await mkdir(folder, { recursive: true });
-await clips(folder);
-await page(folder);
+for (const [name, make] of Object.entries({ clips, page })) if (process.argv.slice(2).every((asked) => asked === name)) await make(folder);
 process.exit(0);

@@ -2,7 +2,6 @@
 import { openSource } from "#files";
 import { CogwheelError } from "../base/errors.ts";
 import { isObject } from "../base/json-scan.ts";
-import { elements } from "../base/shape.ts";
 import { bytesText } from "../base/units.ts";
 import { visible } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
@@ -10,11 +9,13 @@ import { parseHubId, type HubId } from "../hub/id.ts";
 import { parseHubAddress } from "../hub/address.ts";
 import { cachedRepositories, removeRepository } from "../hub/repository-cache.ts";
 import { toldEndpoint } from "../hub/settings.ts";
-import { components, expectedWeights, parseConfigs } from "../pipelines/cogvideox/components.ts";
+import { components } from "../pipelines/cogvideox/components.ts";
+import { NAMED_MODELS, type NamedModel } from "../pipelines/cogvideox/named-models.ts";
+import { publishedBytes } from "../pipelines/cogvideox/published-fit.ts";
 import { publishedModels, type PublishedModel } from "../pipelines/cogvideox/published-models.ts";
 import { defined } from "../pipelines/options.ts";
 import { readJson, type CheckpointSource } from "../sources/source.ts";
-import { modelNamed, NAMED_MODELS, type NamedModel } from "./model-names.ts";
+import { modelNamed } from "./model-names.ts";
 import { fitOf, type FitHere } from "./published-fit.ts";
 import { hubProgress } from "./terminal/hub-progress.ts";
 import { interruptible } from "./terminal/interrupt.ts";
@@ -53,7 +54,7 @@ export async function listModels({ json, fit, adapter }: ListModelsOptions): Pro
     const path = there ? await pathInCache(model.id) : null;
     rows.push({
       ...model,
-      bytes: bytesOf(published),
+      bytes: publishedBytes(published),
       cached: path !== null ? "yes" : there?.bytes ? "in part" : "no",
       path,
       ...(gpu ? { fit: await fitOf(model.published, published, gpu, undefined) } : {}),
@@ -129,10 +130,3 @@ async function pathInCache(id: string): Promise<string | null> {
   const index: unknown = await readJson(opened, "model_index.json").catch(() => null);
   return isObject(index) && String(index["_class_name"]).startsWith("CogVideoX") ? opened.label : null;
 }
-
-/** Of all weights, as they are stored: in two bytes each. */
-const bytesOf = ({ configs }: PublishedModel): number =>
-  [...expectedWeights(parseConfigs((part) => configs[part])).values()].reduce(
-    (sum, weights) => sum + [...weights.values()].reduce((bytes, shape) => bytes + 2 * elements(shape), 0),
-    0,
-  );

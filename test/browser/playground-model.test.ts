@@ -42,6 +42,12 @@ it("tells the seconds of each stage once the GPU was measured, and again when se
     return Number(amount) * (unit === "min" ? 60 : 1);
   };
   expect(stage(await text(page, "plan")), "of 500 steps in place of 2").toBeGreaterThan(stage(before));
+  await page.waitForFunction(() => document.querySelector('#frames option[value="9"]')!.textContent!.includes("about"));
+  const lengths = await page.locator("#frames option").allTextContents();
+  expect(lengths.slice(0, 2)).toEqual([
+    expect.stringMatching(/^A picture \(1 frame\) · about [\d.]+ (s|min)$/),
+    expect.stringMatching(/^1\.1 s \(9 frames\) · about [\d.]+ (s|min|h)/),
+  ]);
   expect(wrong).toEqual([]);
   await page.context().close();
 }, 240_000);
@@ -79,6 +85,9 @@ it("takes files in place of a model's own weights, and its own again", async () 
   await page.setInputFiles("#part-transformer", join(folder, "broken.safetensors"));
   await page.waitForSelector("#notice:not([hidden])");
   expect(await told(page)).toMatch(/broken\.safetensors.*truncated/);
+  await page.locator("#advanced").evaluate((box) => {
+    (box as HTMLDetailsElement).open = true;
+  });
   await page.click("#parts-clear");
   await page.waitForSelector("#notice", { state: "hidden" });
   expect(await made(page)).toEqual(own);
@@ -91,7 +100,7 @@ it("takes files in place of a model's own weights, and its own again", async () 
 it("says how many encoded prompts this browser keeps, and forgets them", async () => {
   const { page, wrong } = await open();
   await ready(page);
-  await page.locator("#model-box").evaluate((box) => {
+  await page.locator("#advanced").evaluate((box) => {
     (box as HTMLDetailsElement).open = true;
   });
   const kept = (says: string): Promise<unknown> =>
@@ -111,3 +120,27 @@ it("says how many encoded prompts this browser keeps, and forgets them", async (
   expect(wrong).toEqual([]);
   await page.context().close();
 }, 240_000);
+
+it("offers the lengths that a model can make, and keeps one that a link asks for where it can", async () => {
+  const { page, wrong } = await open("#frames=24&fps=8");
+  await ready(page);
+  const lengths = (): Promise<string[]> => page.locator("#frames option").allTextContents();
+  expect(await lengths()).toEqual([
+    "A picture (1 frame)",
+    "1.1 s (9 frames)",
+    "2.1 s (17 frames)",
+    "3 s (24 frames)",
+    "3.1 s (25 frames)",
+    "4.1 s (33 frames)",
+  ]);
+  expect(await page.locator("#frames optgroup option").first().textContent(), "beyond what it has learned").toBe("3 s (24 frames)");
+  expect(await page.inputValue("#frames")).toBe("24");
+  await set(page, { fps: "16" });
+  expect((await lengths())[1]).toBe("0.6 s (9 frames)");
+  await page.context().close();
+  const other = await open("#frames=10");
+  await ready(other.page);
+  expect(await other.page.inputValue("#frames"), "what it cannot make is its own advice").toBe("17");
+  expect(wrong).toEqual([]);
+  await other.page.context().close();
+}, 120_000);

@@ -77,7 +77,9 @@ export async function set(page: Page, values: Record<string, string>): Promise<v
   await page.locator("#settings").evaluate((box) => {
     (box as HTMLDetailsElement).open = true;
   });
-  for (const [id, value] of Object.entries(values)) await page.fill(`#${id}`, value);
+  for (const [id, value] of Object.entries(values))
+    if (id === "frames" || id === "scheduler") await page.selectOption(`#${id}`, value);
+    else await page.fill(`#${id}`, value);
 }
 
 export async function chooseFolder(page: Page, path: string): Promise<void> {

@@ -47,12 +47,14 @@ export type Saved = "taken" | "fixed" | "named";
 /** How a page shows an option; the control follows from its values. */
 export interface PageControl {
   readonly label: string;
-  /** The group of the form: what to begin from, or the settings. `role` is a way to use the file that is begun from. */
-  readonly at: "begin" | "role" | "settings";
+  /** The group of the form: what to begin from, the settings, those that few people need. `role` is a way to use the file that is begun from. */
+  readonly at: "begin" | "role" | "settings" | "advanced";
   readonly hint?: string;
   /** Numbers: smallest, and between one and the next. Default: those of its values. */
   readonly min?: number;
   readonly step?: number;
+  /** Numbers: of a few that the model can, one is chosen. */
+  readonly listed?: boolean;
   /** What stands in an empty field. */
   readonly placeholder?: string;
   /** As wide as the form. */

@@ -51,7 +51,7 @@ export const SETTINGS = {
     advice: "num_frames",
     flag: "--frames <n>",
     saved: "taken",
-    page: { label: "Frames", at: "settings", min: 1, step: 1, hint: "8·k or 8·k + 1" },
+    page: { label: "Length", at: "settings", listed: true },
   }),
   /** Frames a second of the file. */
   fps: option({
@@ -82,7 +82,7 @@ export const SETTINGS = {
     advice: "timesteps",
     flag: "--timesteps <list>",
     saved: "fixed",
-    page: { label: "Timesteps", at: "settings", placeholder: "spaced evenly", hint: "such as 999, 856, 665, 399" },
+    page: { label: "Timesteps", at: "advanced", placeholder: "spaced evenly", hint: "such as 999, 856, 665, 399" },
   }),
   /** Classifier-free guidance; 1 switches it off, and halves the work of a step. */
   guidance: option({
@@ -102,7 +102,7 @@ export const SETTINGS = {
     advice: "scheduler",
     flag: "--scheduler <name>",
     saved: "fixed",
-    page: { label: "Scheduler", at: "settings" },
+    page: { label: "Scheduler", at: "advanced" },
   }),
 };
 
@@ -145,6 +145,7 @@ export const REQUESTS = {
     help: "guidance that follows the timestep, as advised for 5B models with dpm",
     flag: "--dynamic-guidance",
     saved: "taken",
+    page: { label: "Guidance that follows the timestep", at: "advanced", wide: true },
   }),
   /** The first frame, for image-to-video and inpainting checkpoints. */
   image: option({
@@ -252,7 +253,7 @@ export const RUNNING = {
     remedy: "4e9 is 4 GB; leave it out for all there is",
     otherwise: "all there is",
     flag: "--memory <size>",
-    page: { label: "GPU memory", at: "settings", placeholder: "all", hint: "such as 4GB" },
+    page: { label: "GPU memory", at: "advanced", placeholder: "all", hint: "such as 4GB" },
   }),
   /** Collects GPU time by kernel. */
   gpuProfile: option({
