@@ -1,18 +1,19 @@
 /**
  * Opens what a user names as a checkpoint, in a browser: a URL (relative ones count from
- * the page), an id on the hub, or a ready source.
+ * the page), an id on the hub, or a ready source. Without a name it is the embedded model.
  */
 import { isHubAddress, parseHubId } from "./id.ts";
-import type { OpenSourceOptions } from "./open-options.ts";
+import { givenSource, type OpenSourceOptions } from "./open-options.ts";
 import { httpSource } from "../sources/http.ts";
 import { readJson } from "../sources/source.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
 export async function openSource(
-  from: string | URL | CheckpointSource,
+  from: string | URL | CheckpointSource | undefined,
   { hub, anyFile }: OpenSourceOptions = {},
 ): Promise<CheckpointSource> {
-  if (typeof from !== "string" && !(from instanceof URL)) return from;
+  if (from === undefined) return (await import("./embedded-browser.ts")).embeddedSource();
+  if (typeof from !== "string" && !(from instanceof URL)) return givenSource(from);
   const page = globalThis.location?.href;
   if (isHubAddress(String(from), hub?.endpoint)) {
     const address = (await import("./address.ts"))[anyFile ? "parseHubFolder" : "parseHubAddress"](String(from), hub?.endpoint);

@@ -1,9 +1,12 @@
-/** Opens what a user names as a checkpoint, in Node: a folder, a `file:` or `http(s):` URL, an id on the hub, or a ready source. */
+/**
+ * Opens what a user names as a checkpoint, in Node: a folder, a `file:` or `http(s):` URL, an id on the hub, or a ready source. Without a
+ * name it is the embedded model.
+ */
 import { stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { CogwheelError } from "../base/errors.ts";
 import { isHubAddress, parseHubId } from "./id.ts";
-import type { OpenSourceOptions } from "./open-options.ts";
+import { givenSource, type OpenSourceOptions } from "./open-options.ts";
 import type { HubId } from "./id.ts";
 import type { HubFolder } from "./address.ts";
 import { toldEndpoint } from "./settings.ts";
@@ -11,8 +14,12 @@ import { folderSource } from "../sources/folder.ts";
 import { httpSource } from "../sources/http.ts";
 import type { CheckpointSource } from "../sources/source.ts";
 
-export async function openSource(from: string | URL | CheckpointSource, options: OpenSourceOptions = {}): Promise<CheckpointSource> {
-  if (typeof from !== "string" && !(from instanceof URL)) return from;
+export async function openSource(
+  from: string | URL | CheckpointSource | undefined,
+  options: OpenSourceOptions = {},
+): Promise<CheckpointSource> {
+  if (from === undefined) return await (await import("./embedded-node.ts")).embeddedSource();
+  if (typeof from !== "string" && !(from instanceof URL)) return givenSource(from);
   const text = String(from);
   // What is here wins over what is there.
   if (!/^\w+:\/\//.test(text) && (await stat(text).catch(() => null))) return folderSource(text);

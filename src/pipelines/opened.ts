@@ -61,7 +61,7 @@ export class Opened implements AsyncDisposable {
   }
 
   static async open<C, T>(
-    from: string | URL | CheckpointSource,
+    from: string | URL | CheckpointSource | undefined,
     options: OpenedOptions,
     { room, family, only, alone, tied, quantizes, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {

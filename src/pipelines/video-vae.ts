@@ -115,7 +115,7 @@ export class VideoVae implements AsyncDisposable {
    * Opens the `vae` of a checkpoint, named as for `CogVideoX.open`, or a VAE's own folder, as its training leaves it. Weights are read by
    * the first call that needs them.
    */
-  static async open(from: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
+  static async open(from?: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
     checkNames(options, OPEN);
     return await Opened.open(from, options, {
       room: "vae",

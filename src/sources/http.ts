@@ -27,8 +27,10 @@ export interface HttpSourceOptions {
   stallSeconds?: number;
 }
 
-/** What a hub says otherwise than other servers. */
+/** What a hub, or the package's own model, says otherwise than other servers. */
 export interface HttpVoice {
+  /** What messages call the source. Default: its address. */
+  label?: string;
   /** The error of a status that is none of a file's; undefined where there is nothing special to it. */
   refusal?: (path: string, answer: Answer) => CogwheelError | undefined;
   /** What the files are a version of, where the server has no version for each. */
@@ -73,7 +75,7 @@ export function httpSource(baseUrl: string, options: HttpSourceOptions = {}, voi
   checkHeaders(options.headers ?? {}, (rule) => new CogwheelError("checkpoint", rule));
   base.username = base.password = ""; // fetch refuses credentials in an URL; pass a header
   if (!base.pathname.endsWith("/")) base.pathname += "/";
-  const label = base.origin + base.pathname;
+  const label = voice.label ?? base.origin + base.pathname;
   const self = { label };
   const known = new Map<string, Promise<RemoteFile | null>>();
   const closing = new AbortController();

@@ -132,6 +132,64 @@ describe("the commands", () => {
   });
 });
 
+/** An app that opens no model by name; where it is given no adapter it makes a video too. */
+const OPEN = `import { CogVideoX } from "cogwheel-webgpu";
+export async function opened(adapter) {
+  const model = await CogVideoX.open(undefined, adapter && { adapter });
+  const name = model.checkpoint.source.label.split(/[\\/]/).at(-1);
+  const made = adapter ? undefined : await model.generate({ prompt: "a red circle", steps: 1, frames: 1, seed: 1 });
+  await model.close();
+  return name + (made ? " " + made.frames[0].width + "x" + made.frames[0].height : "");
+}
+`;
+const NOT_THERE = "[checkpoint] without a name the embedded model is opened,";
+
+describe("a model opened without a name, in an app", () => {
+  const print = (script: string, cwd: string): Promise<string> =>
+    promisify(execFile)(process.execPath, [script], { cwd }).then(({ stdout }) => stdout.trim());
+
+  it("is the embedded one in Node, and where the app is bundled beside it", async () => {
+    await writeFile(join(app, "open.mjs"), OPEN);
+    await writeFile(join(app, "opened.mjs"), 'import { opened } from "./open.mjs"; console.log(await opened("swiftshader"));');
+    expect(await print("opened.mjs", app)).toBe("moving-shapes");
+    const { build } = await import("esbuild");
+    const external = ["webgpu", "@napi-rs/*", "@jsquash/*", "@sparticuz/*"];
+    const banner = { js: 'import { createRequire as of } from "node:module"; const require = of(import.meta.url);' };
+    await build({
+      ...{ entryPoints: [join(app, "opened.mjs")], outfile: join(app, "bundled/app.mjs"), absWorkingDir: app, banner, external },
+      ...{ bundle: true, format: "esm", platform: "node", logLevel: "error" },
+    });
+    expect(await print("bundled/app.mjs", app)).toBe("moving-shapes");
+  }, 120_000);
+
+  it("is refused with what to pass where a bundle was taken away from the package", async () => {
+    const away = await mkdtemp(join(tmpdir(), "cogwheel-away-"));
+    try {
+      await cp(join(app, "bundled/app.mjs"), join(away, "app.mjs"));
+      await expect(print("app.mjs", away)).rejects.toThrow(`${NOT_THERE} models/moving-shapes of the package cogwheel-webgpu`);
+    } finally {
+      await rm(away, { recursive: true, force: true });
+    }
+  });
+
+  it("is the embedded one in a page that loads the package as it lies", async () => {
+    const map = JSON.stringify({ imports: { "cogwheel-webgpu": "./node_modules/cogwheel-webgpu/dist/browser.js" } });
+    await using server = await serveFolder(app, {
+      "index.html":
+        `<!doctype html><html lang="en"><title>app</title><link rel="icon" href="data:,"><script type="importmap">${map}</script>` +
+        `<script type="module">globalThis.opened = import("./open.mjs").then(({ opened }) => opened());</script></html>`,
+    });
+    const browser = await launchChromium();
+    try {
+      const page = await browser.newPage();
+      await page.goto(`${server.url}index.html`);
+      expect(await page.evaluate<string>("globalThis.opened")).toBe("moving-shapes 64x64");
+    } finally {
+      await browser.close();
+    }
+  }, 120_000);
+});
+
 describe("the README's lines in an app", () => {
   it("run in Node", async () => {
     await writeFile(
@@ -147,7 +205,9 @@ describe("the README's lines in an app", () => {
   }, 300_000);
 
   /** A page whose only script is the bundle; it tells the example's results when asked. */
-  const ENTRY = `import { results } from "./observer.mjs"; globalThis.done = import("./example.mjs").then(() => results());`;
+  const ENTRY =
+    `import { results } from "./observer.mjs"; globalThis.done = import("./example.mjs").then(() => results()); ` +
+    `globalThis.opened = () => import("./open.mjs").then(({ opened }) => opened()).catch(({ message }) => message);`;
 
   it.each(["esbuild", "vite"] as const)(
     "run in Chromium, bundled by %s",
@@ -187,6 +247,11 @@ describe("the README's lines in an app", () => {
         const got = parseResults(await page.evaluate<string>("globalThis.done"));
         expect(wrong).toEqual([]);
         expectClose(got.videos[0]!.latents, node.videos[0]!.latents, 1e-5);
+        // A bundler that follows addresses has brought the embedded model along; one that does not has it said.
+        if (bundler === "esbuild") await page.route("**/moving-shapes/**", (route) => route.fulfill({ status: 404 }));
+        const unnamed = await page.evaluate<string>("globalThis.opened()");
+        if (bundler === "vite") expect(unnamed).toBe("moving-shapes 64x64");
+        else expect(unnamed).toMatch(/^\[checkpoint\] without a name .*, got 404 for http:.*; copy the package's models\/moving-shapes to/);
       } finally {
         await browser.close();
       }

@@ -91,9 +91,10 @@ export class CogVideoX implements AsyncDisposable {
 
   /**
    * Opens a checkpoint in diffusers' layout: a folder (Node), a URL, an id on the hub such as `org/name` or `org/name@revision`
-   * (in Node its files are downloaded to the cache that all clients share), or a source. Weights are read when they are needed.
+   * (in Node its files are downloaded to the cache that all clients share), or a source. Without a name it is the embedded model, which
+   * comes with the package. Weights are read when they are needed.
    */
-  static async open(from: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
+  static async open(from?: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
     return await Opened.open(from, options, {
       room: "generate",
       family: "CogVideoX",
