@@ -205,6 +205,8 @@ await buildForNode(
     node: "src/index.ts",
     "node-graph": "src/engine.ts",
     "node-data": "src/data-node.ts",
+    "node-worker": "src/worker.ts",
+    "cogwheel-thread": "src/thread-node.ts",
   },
   "chunks",
 );
@@ -351,6 +353,27 @@ await build({
   entryPoints: { "browser-data": "src/data-page.ts" },
   outdir: "dist",
   chunkNames: "chunks/browser-data-[name]-[hash]",
+});
+// Apart too, for it loads nothing of the engine; the worker's script is beside the engine, which it loads as it lies.
+await build({
+  ...browser,
+  plugins,
+  entryPoints: { "browser-worker": "src/worker.ts" },
+  outdir: "dist",
+  chunkNames: "chunks/browser-worker-[name]-[hash]",
+});
+const engineBeside = {
+  name: "engine beside",
+  setup(build) {
+    build.onResolve({ filter: /^\.\/index\.ts$/ }, () => ({ path: "./browser.js", external: true }));
+  },
+};
+await build({
+  ...browser,
+  splitting: false,
+  plugins: [engineBeside],
+  entryPoints: { "browser-thread": "src/thread-page.ts" },
+  outdir: "dist",
 });
 writeMediaWorker("dist/chunks");
 if (web) {

@@ -48,6 +48,7 @@ it("all are here, and in their README", async () => {
     "preview-canvas",
     "validate",
     "video-to-video",
+    "worker",
   ]);
   for (const name of folders) expect(readme).toContain(`[${name}](${name}/`);
 });
@@ -93,6 +94,7 @@ describe("in a browser", () => {
   it.each([
     ["browser", "done: 1 frames on google swiftshader"],
     ["preview-canvas", "done: 1 frames"],
+    ["worker", "done: 1 frames"],
   ])(
     "%s",
     async (name, end) => {

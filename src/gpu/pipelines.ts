@@ -43,6 +43,11 @@ export class PipelineCache {
     return entry;
   }
 
+  /** Resolves when none is being compiled. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#cache.values()].flatMap((known) => [...known.values()]));
+  }
+
   async #compile(kernel: Kernel, spec: Specialisation, label: string): Promise<Pipeline> {
     const device = this.#device;
     const immediates = usesImmediates(kernel, this.#caps.immediates);

@@ -14,7 +14,8 @@ export async function openSource(
 ): Promise<CheckpointSource> {
   if (from === undefined) return (await import("./embedded-browser.ts")).embeddedSource();
   if (typeof from !== "string" && !(from instanceof URL)) return givenSource(from);
-  const page = globalThis.location?.href;
+  // In a model's worker it is the page that the app is (src/thread/serve.ts), and not the worker's script.
+  const page = (globalThis as { cogwheelPage?: string }).cogwheelPage ?? globalThis.location?.href;
   if (isHubAddress(String(from), hub?.endpoint)) {
     const address = (await import("./address.ts"))[anyFile ? "parseHubFolder" : "parseHubAddress"](String(from), hub?.endpoint);
     if (address) return (await import("./ranges.ts")).hubHttpSource(address, hub);

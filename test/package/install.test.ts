@@ -41,6 +41,8 @@ beforeAll(async () => {
   await cp(join(app, "node_modules/cogwheel-webgpu/models"), join(app, "models"), { recursive: true });
   await writeFile(join(app, "example.mjs"), await readmeExample());
   await writeFile(join(app, "observer.mjs"), observer(SETTINGS));
+  await writeFile(join(app, "open.mjs"), OPEN);
+  await writeFile(join(app, "threaded.mjs"), THREADED);
 }, 300_000);
 afterAll(async () => {
   await rm(app, { recursive: true, force: true });
@@ -142,6 +144,17 @@ export async function opened(adapter) {
   return name + (made ? " " + made.frames[0].width + "x" + made.frames[0].height : "");
 }
 `;
+/** The same with the model in a worker: its own, or one of the app's; what it says of a mistake, and the values of a frame. */
+const THREADED = `import { CogVideoX, CogwheelError } from "cogwheel-webgpu/worker";
+export async function threaded(from, script) {
+  const worker = script && new Worker(script, { type: "module" });
+  const model = await CogVideoX.open(from, worker && { worker });
+  const wrong = await model.generate({ prompt: "" }).catch((error) => error instanceof CogwheelError && error.code);
+  const { frames: [{ width, data }] } = await model.generate({ prompt: "a red circle", steps: 1, frames: 1, seed: 1 });
+  await model.close();
+  return [wrong, width, new Set(data).size > 10].join(" ");
+}
+`;
 const NOT_THERE = "[checkpoint] without a name the embedded model is opened,";
 
 describe("a model opened without a name, in an app", () => {
@@ -149,7 +162,6 @@ describe("a model opened without a name, in an app", () => {
     promisify(execFile)(process.execPath, [script], { cwd }).then(({ stdout }) => stdout.trim());
 
   it("is the embedded one in Node, and where the app is bundled beside it", async () => {
-    await writeFile(join(app, "open.mjs"), OPEN);
     await writeFile(join(app, "opened.mjs"), 'import { opened } from "./open.mjs"; console.log(await opened("swiftshader"));');
     expect(await print("opened.mjs", app)).toBe("moving-shapes");
     const { build } = await import("esbuild");
@@ -207,13 +219,15 @@ describe("the README's lines in an app", () => {
   /** A page whose only script is the bundle; it tells the example's results when asked. */
   const ENTRY =
     `import { results } from "./observer.mjs"; globalThis.done = import("./example.mjs").then(() => results()); ` +
-    `globalThis.opened = () => import("./open.mjs").then(({ opened }) => opened()).catch(({ message }) => message);`;
+    `globalThis.opened = () => import("./open.mjs").then(({ opened }) => opened()).catch(({ message }) => message); ` +
+    `globalThis.threaded = (...of) => import("./threaded.mjs").then(({ threaded }) => threaded(...of)).catch(({ message }) => message);`;
 
   it.each(["esbuild", "vite"] as const)(
     "run in Chromium, bundled by %s",
     async (bundler) => {
       const site = join(app, `site-${bundler}`);
       await writeFile(join(app, "entry.mjs"), ENTRY);
+      await writeFile(join(app, "model-worker.mjs"), 'import "cogwheel-webgpu/worker-script";');
       await writeFile(
         join(app, "index.html"),
         `<!doctype html><html lang="en"><title>app</title><link rel="icon" ` +
@@ -222,7 +236,7 @@ describe("the README's lines in an app", () => {
       if (bundler === "esbuild") {
         const { build } = await import("esbuild");
         await build({
-          entryPoints: [join(app, "entry.mjs")],
+          entryPoints: [join(app, "entry.mjs"), join(app, "model-worker.mjs")],
           outdir: site,
           bundle: true,
           format: "esm",
@@ -248,6 +262,19 @@ describe("the README's lines in an app", () => {
         expect(wrong).toEqual([]);
         expectClose(got.videos[0]!.latents, node.videos[0]!.latents, 1e-5);
         // A bundler that follows addresses has brought the embedded model along; one that does not has it said.
+        const threaded = (...of: string[]) =>
+          page.evaluate<string, string[]>(
+            (of) => (globalThis as unknown as Record<string, (...of: string[]) => string>)["threaded"]!(...of),
+            of,
+          );
+        // A relative address counts from the page, and not from the worker's script.
+        if (bundler === "vite") expect(await threaded("models/moving-shapes")).toBe("invalid-request 64 true");
+        else {
+          expect(await threaded("models/moving-shapes", "./model-worker.mjs")).toBe("invalid-request 64 true");
+          expect(await threaded("models/moving-shapes")).toMatch(
+            /^\[worker\] the model's worker must start, got .*; where a bundler leaves/,
+          );
+        }
         if (bundler === "esbuild") await page.route("**/moving-shapes/**", (route) => route.fulfill({ status: 404 }));
         const unnamed = await page.evaluate<string>("globalThis.opened()");
         if (bundler === "vite") expect(unnamed).toBe("moving-shapes 64x64");

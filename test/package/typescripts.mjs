@@ -12,6 +12,7 @@ const VERSIONS = ["5.7", "5.9", "7"];
 
 const APP = `import { CogVideoX, CogwheelError, encodeVideo, type ErrorCode, type Gpu } from "cogwheel-webgpu";
 import * as graph from "cogwheel-webgpu/graph";
+import { CogVideoX as Threaded, GenerationInterrupted } from "cogwheel-webgpu/worker";
 export async function make(gpu: Gpu): Promise<Uint8Array> {
   const device: GPUDevice = gpu.device;
   // @ts-expect-error A device is no number: its type is known.
@@ -21,6 +22,18 @@ export async function make(gpu: Gpu): Promise<Uint8Array> {
   const code: ErrorCode = new CogwheelError("app", "rule").code;
   void [device, none, graph.Graph];
   return await encodeVideo(frames, { format: code === "failed" ? "gif" : "mp4", fps: 8 });
+}
+export async function elsewhere(signal: AbortSignal): Promise<Blob> {
+  await using model = await Threaded.open();
+  const run = model.generate({ prompt: "a circle", preview: true, signal });
+  for await (const { preview } of run) void preview()[0]?.width.toFixed();
+  // @ts-expect-error Textures are of the thread that has the device.
+  await model.generate({ prompt: "a circle", textures: true });
+  const video = await run.catch((error: unknown) => {
+    if (error instanceof GenerationInterrupted) return model.generate({ prompt: "a circle", start: error.state });
+    throw error;
+  });
+  return await video.blob("mp4");
 }
 `;
 
