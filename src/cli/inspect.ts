@@ -5,7 +5,9 @@ import { completed, stepsText, type Settings } from "../pipelines/settings.ts";
 import { elements } from "../graph/dtype.ts";
 import { bytesText } from "../base/units.ts";
 import { defined } from "../pipelines/options.ts";
+import type { StageTime } from "../pipelines/cogvideox/seconds.ts";
 import { componentInputs } from "./component-inputs.ts";
+import { checkOutputFile } from "./files.ts";
 import type { ModelDeviceFlags, FileFlags } from "./flags.ts";
 import { complain, print, printJson } from "./terminal/output.ts";
 import { shortened, visible } from "../base/visible.ts";
@@ -22,12 +24,15 @@ export interface InspectOptions extends ModelDeviceFlags, FileFlags {
   weights?: boolean;
   /** List the kernels that were chosen among several. */
   kernels?: boolean;
+  /** A page with the memory's forecast. */
+  report?: string;
   /** Limits of memory; of several, how a generation keeps within each. */
   memory?: readonly number[];
 }
 
 export async function inspectModel(folder: string, settings: Partial<Settings>, options: InspectOptions): Promise<void> {
-  const { json, adapter, dtype, variant, weights, kernels, memory = [] } = options;
+  const { json, adapter, dtype, variant, weights, kernels, report, memory = [] } = options;
+  if (report !== undefined) await checkOutputFile(report, "--report");
   // Headers are all that is read: of a model on the hub they come over the network.
   const hub = { download: false, onWarning: (message: string) => complain(message) };
   await using model = await CogVideoX.open(folder, {
@@ -48,17 +53,24 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   }));
   const requested = completed(model.defaults, settings);
   const [limit] = memory;
-  const requirements = model.requirements({ ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) });
   const told = { ...settings, ...defined({ memoryBytes: memory.length === 1 ? limit : undefined }) };
   const rates = await measured(model);
+  const requirements = model.requirements(told);
   const times = rates && model.times(rates, told);
-  const limits = memory.map((memoryBytes): LimitedPlan => {
+  const limits = memory.map((memoryBytes): LimitedPlan & { times?: readonly StageTime[] } => {
     const within = { ...settings, memoryBytes };
     const stages = model.requirements(within);
     const fits = stages.every(({ peak }) => peak <= memoryBytes);
-    return { memoryBytes, stages, fits, ...(rates && fits ? { seconds: secondsOf(model.times(rates, within)) } : {}) };
+    const times = rates && model.times(rates, within);
+    return { memoryBytes, stages, fits, ...(times ? { times } : {}), ...(times && fits ? { seconds: secondsOf(times) } : {}) };
   });
   const least = memory.length ? model.leastMemoryBytes(settings) : undefined;
+  if (report !== undefined) {
+    const { writeInspectReport } = await import("./inspect-report.ts");
+    const whole = { stages: requirements, ...defined({ times }) };
+    const plans = limits.map(({ memoryBytes, stages, times }) => ({ limit: memoryBytes, stages, ...defined({ times }) }));
+    await writeInspectReport(report, model, requested, plans.length ? plans : [whole]);
+  }
   if (json) {
     printJson({
       class: checkpoint.className,
@@ -70,7 +82,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
       settings: requested,
       requirements,
       times: times ?? null,
-      ...(least === undefined ? {} : { limits, leastMemoryBytes: least }),
+      ...(least === undefined ? {} : { limits: limits.map(({ times: _, ...limit }) => limit), leastMemoryBytes: least }),
     });
     return;
   }

@@ -64,6 +64,36 @@ describe("generate --report", () => {
   });
 });
 
+describe("inspect --report", () => {
+  it("shows the memory of each stage along its time, with the line of each limit", async () => {
+    const { stdout } = await cogwheel("inspect", "--memory", "2MB,4GB", "--report", "inspect.html", "--json");
+    const { limits } = JSON.parse(stdout) as { limits: { memoryBytes: number; fits: boolean; times?: unknown }[] };
+    expect(limits.map(({ fits, times }) => [fits, times])).toEqual([
+      [false, undefined],
+      [true, undefined],
+    ]);
+    const text = await page("inspect.html");
+    expect([...text.matchAll(/<h2>within ([\d.]+ \wB)<\/h2>/g)].map(([, limit]) => limit)).toEqual(["2.0 MB", "4.00 GB"]);
+    expect(text).toMatch(/It does not fit:<\/strong> the [\w ]+ takes [\d.]+ MB, [\d.]+ MB too much/);
+    expect(text).toMatch(/At most [\d.]+ MB, in the [\w ]+: it fits, /);
+    for (const stage of ["text encoder", "transformer", "decoder"]) expect(text).toContain(`<title>${stage}, loading: weights `);
+    // The line of what is little is drawn; what is far above everything is said.
+    expect([...text.matchAll(/<line class="limit"/g)].length).toBe(1);
+    expect(text).toContain("the limit: 4.00 GB, far above this picture");
+    // Bars reach as high as the stages' peaks: the tallest is the peak of all.
+    const [, first] = text.split("<h2>within");
+    const rects = [...first!.matchAll(/<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"/g)].map((m) =>
+      m.slice(1).map(Number),
+    );
+    const line = Number(/class="limit" x1="[\d.]+" x2="[\d.]+" y1="([\d.]+)"/.exec(first!)![1]);
+    expect(Math.min(...rects.map(([, y]) => y!)), "above the line").toBeLessThan(line);
+  }, 60_000);
+
+  it("is refused before any work where it cannot be written", async () => {
+    await expect(cogwheel("inspect", "--report", ".")).rejects.toMatchObject({ stderr: expect.stringContaining("--report") as string });
+  });
+});
+
 describe("validate --report", () => {
   it("shows what cases came to, and the worst output beside the reference", async () => {
     const cases = ["apply_rotary_emb", "T5EncoderModel"].map((module) => join(ROOT, "test/reference/cases", module));

@@ -22,6 +22,10 @@ export const inspect = defineCommand<[string | undefined]>({
             "how a generation keeps within so much of the adapter's memory, or within each of several: 4GB,6GB,8GB (docs/memory.md)",
           ).argParser((text) => text.split(",").map(byteCount)),
         )
+        .option(
+          "--report <file>",
+          "also write a page: the memory of each stage along its time, with the line of --memory or of what is free",
+        )
         .option("--json", "print one JSON object"),
       [...fileFlags(), ...modelDeviceFlags()],
     ),

@@ -16,6 +16,7 @@ import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
 import { writeWhole } from "../files.ts";
 import { system, versions } from "../machine.ts";
+import { plannedTable } from "../report/planned.ts";
 import { timeline, type Span } from "../report/timeline.ts";
 import { treemap } from "../report/treemap.ts";
 import { duration } from "../terminal/progress.ts";
@@ -144,21 +145,7 @@ export class GenerateReport {
 
   #time({ requirements }: GenerationRequest): string {
     if (this.#spans.length === 0) return "";
-    const rows = requirements.map(({ stage, weights, activations, io, states, peak, flops, seconds }) =>
-      [
-        stage,
-        ...[weights, activations + io + states, peak].map((bytes) => bytesText(bytes, 1)),
-        `${(flops / 1e9).toFixed(1)} GFLOP`,
-        seconds === undefined ? "" : duration(seconds),
-      ]
-        .map((cell) => `<td>${escaped(cell)}</td>`)
-        .join(""),
-    );
-    const heads = ["stage", "weights", "activations", "at most", "work of one run", "expected"].map((head) => `<th>${head}</th>`).join("");
-    return (
-      `<h2>time by stage</h2>${timeline(this.#spans)}` +
-      `<h2>planned</h2><table><tr>${heads}</tr>${rows.map((row) => `<tr>${row}</tr>`).join("")}</table>`
-    );
+    return `<h2>time by stage</h2>${timeline(this.#spans)}<h2>planned</h2>${plannedTable(requirements)}`;
   }
 
   #kernels(): string {
