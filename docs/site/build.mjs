@@ -1,0 +1,206 @@
+/** Markdown to pages: every document of the navigation, and a page for each file of the checkout that one of them points at. */
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, extname, join, posix, relative } from "node:path";
+import { createRequire } from "node:module";
+import MarkdownIt from "markdown-it";
+import anchors from "markdown-it-anchor";
+import MiniSearch from "minisearch";
+import { createHighlighter } from "shiki";
+import { brokenLinks } from "./links.mjs";
+import { NAVIGATION, PAGES } from "./navigation.mjs";
+import { SEARCH_FIELDS, SEARCH_OPTIONS } from "./search-options.mjs";
+
+const HERE = import.meta.dirname;
+const ROOT = join(HERE, "../..");
+const LANGUAGES = ["ts", "js", "wgsl", "sh", "json", "jsonl", "python", "html", "css", "toml", "yaml", "md"];
+/** By how files are named. */
+const OF_NAME = { ".mjs": "js", ".cjs": "js", ".py": "python" };
+/** Files that are shown as they are. */
+const PICTURES = new Set([".png", ".gif", ".svg", ".jpg", ".webp", ".mp4"]);
+/** What is larger is copied, and not shown. */
+const MOST_SHOWN = 200_000;
+
+/** As the tests and GitHub have it: anchors that documents write stay true. */
+export const slug = (title) =>
+  title
+    .trim()
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, "")
+    .replaceAll(" ", "-");
+
+/** Where a document's page lies in the site: beside its pictures, as in the checkout. */
+export const pageOf = (path) => (path === "README.md" ? "index.html" : path.replace(/\.md$/, ".html"));
+const sourcePage = (path) => `source/${path.replace(/\/+$/, "") || "index"}.html`;
+
+const escaped = (text) => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+/** From a page to another file of the site. */
+const hrefFrom = (page, to) => posix.relative(posix.dirname(page), to) || posix.basename(to);
+
+/**
+ * Builds it. Resolves to how much there is, and to every link that leads nowhere.
+ * @param {string} out a folder, which is made anew
+ */
+export async function buildSite(out) {
+  rmSync(out, { recursive: true, force: true });
+  const highlighter = await createHighlighter({ themes: ["github-light", "github-dark"], langs: LANGUAGES });
+  const loaded = new Set(highlighter.getLoadedLanguages());
+  const highlight = (code, lang) =>
+    highlighter.codeToHtml(code, {
+      lang: loaded.has(lang) ? lang : "text",
+      themes: { light: "github-light", dark: "github-dark" },
+      defaultColor: false,
+    });
+  const known = new Set(PAGES.map(({ path }) => path));
+  /** Files and folders of the checkout that pages point at. */
+  const sources = new Set();
+  const broken = [];
+  const write = (path, content) => {
+    mkdirSync(dirname(join(out, path)), { recursive: true });
+    writeFileSync(join(out, path), content);
+  };
+  /** The site's address of what a document points at, from that document's page. */
+  const addressOf = (document, page, link) => {
+    if (/^[a-z]+:/i.test(link) || link.startsWith("#")) return link;
+    const [path, anchor] = link.split("#");
+    const file = posix.normalize(posix.join(posix.dirname(document), decodeURIComponent(path))).replace(/\/$/, "");
+    const hash = anchor === undefined ? "" : `#${anchor}`;
+    if (!existsSync(join(ROOT, file))) {
+      broken.push(`${document}: ${link} is not there`);
+      return link;
+    }
+    if (known.has(file)) return hrefFrom(page, pageOf(file)) + hash;
+    if (PICTURES.has(extname(file))) {
+      cpSync(join(ROOT, file), join(out, file), { recursive: true });
+      return hrefFrom(page, file);
+    }
+    sources.add(file);
+    return hrefFrom(page, sourcePage(file)) + hash;
+  };
+
+  const index = new MiniSearch({ ...SEARCH_OPTIONS, fields: SEARCH_FIELDS });
+  for (const { path, title } of PAGES) {
+    const page = pageOf(path);
+    const markdown = documentMarkdown(highlight, (link) => addressOf(path, page, link));
+    const env = { sections: [] };
+    const body = markdown.render(readFileSync(join(ROOT, path), "utf8"), env);
+    for (const section of env.sections) index.add({ ...section, id: `${page}#${section.id}`, page: title });
+    write(page, layout({ page, title, body, outline: env.sections.filter(({ level }) => level === 2 || level === 3) }));
+  }
+  // A folder's page points at files that other pages show, so it comes after them.
+  const shown = [...sources].sort();
+  for (const file of shown) {
+    const page = sourcePage(file);
+    const body = statSync(join(ROOT, file)).isDirectory() ? folderBody(file, page, sources, known) : fileBody(file, highlight);
+    write(page, layout({ page, title: file, body, outline: [] }));
+  }
+
+  write("site/search-index.js", `globalThis.searchIndex = ${JSON.stringify(JSON.stringify(index))};\n`);
+  const resolve = createRequire(join(HERE, "package.json")).resolve;
+  cpSync(join(dirname(resolve("minisearch")), "../umd/index.js"), join(out, "site/minisearch.js"));
+  cpSync(join(HERE, "node_modules/mermaid/dist/mermaid.min.js"), join(out, "site/mermaid.js"));
+  cpSync(join(HERE, "style.css"), join(out, "site/style.css"));
+  cpSync(join(HERE, "page.js"), join(out, "site/page.js"));
+  write("site/search-options.js", `globalThis.searchOptions = ${JSON.stringify({ ...SEARCH_OPTIONS, fields: SEARCH_FIELDS })};\n`);
+  return { pages: PAGES.length, sources: shown.length, broken: [...broken, ...brokenLinks(out)] };
+}
+
+/** What reads one document. `env.sections` gets its headings, each with the text below it. */
+function documentMarkdown(highlight, address) {
+  const markdown = new MarkdownIt({ html: true, linkify: false, highlight });
+  markdown.use(anchors, {
+    slugify: slug,
+    permalink: anchors.permalink.linkInsideHeader({ symbol: "#", placement: "after", ariaHidden: true }),
+  });
+  const { renderer } = markdown;
+  const fence = renderer.rules.fence;
+  renderer.rules.fence = (tokens, i, options, env, self) =>
+    tokens[i].info.trim() === "mermaid" ? `<pre class="mermaid">${escaped(tokens[i].content)}</pre>` : fence(tokens, i, options, env, self);
+  renderer.rules.table_open = () => '<div class="table"><table>';
+  renderer.rules.table_close = () => "</table></div>";
+  markdown.core.ruler.push("addresses and sections", ({ tokens, env }) => {
+    let section = { id: "", level: 1, title: "", text: "" };
+    for (const [i, token] of tokens.entries()) {
+      if (token.type === "heading_open") {
+        section = { id: token.attrGet("id") ?? "", level: Number(token.tag.slice(1)), title: plain(tokens[i + 1]), text: "" };
+        env.sections.push(section);
+      } else if (token.type === "inline" && tokens[i - 1]?.type !== "heading_open") section.text += `${plain(token)}\n`;
+      else if (token.type === "fence") section.text += `${token.content}\n`;
+      for (const child of token.children ?? []) {
+        for (const name of ["href", "src"]) {
+          const link = child.attrGet?.(name);
+          if (link) child.attrSet(name, address(link));
+        }
+        if (child.type === "html_inline") child.content = inHtml(child.content, address);
+      }
+      if (token.type === "html_block") token.content = inHtml(token.content, address);
+    }
+  });
+  return markdown;
+}
+
+const inHtml = (html, address) => html.replace(/\b(src|srcset|href)="([^"]+)"/g, (_, name, link) => `${name}="${address(link)}"`);
+const plain = ({ children }) =>
+  (children ?? [])
+    .filter(({ type, attrGet, meta }) => !(type === "link_open" && meta?.permalink) && attrGet)
+    .filter(({ type }) => type === "text" || type === "code_inline" || type === "softbreak")
+    .map(({ type, content }) => (type === "softbreak" ? " " : content))
+    .join("")
+    .trim();
+
+function fileBody(file, highlight) {
+  const bytes = readFileSync(join(ROOT, file));
+  const text = bytes.length <= MOST_SHOWN && !bytes.subarray(0, 1000).includes(0) ? bytes.toString("utf8") : undefined;
+  const ending = extname(file);
+  const lang = OF_NAME[ending] ?? ending.slice(1);
+  const body = text === undefined ? `<p>${bytes.length.toLocaleString("en")} bytes, which are not shown here.</p>` : highlight(text, lang);
+  return `<h1 class="file">${escaped(file)}</h1>${body}`;
+}
+
+function folderBody(folder, page, sources, known) {
+  const rows = readdirSync(join(ROOT, folder), { withFileTypes: true })
+    .filter(({ name }) => name !== "node_modules" && !name.startsWith("."))
+    .map((entry) => {
+      const file = `${folder}/${entry.name}`;
+      const name = escaped(entry.name) + (entry.isDirectory() ? "/" : "");
+      const to = known.has(file) ? pageOf(file) : sources.has(file) ? sourcePage(file) : undefined;
+      return `<li>${to ? `<a href="${hrefFrom(page, to)}">${name}</a>` : name}</li>`;
+    });
+  return `<h1 class="file">${escaped(folder)}/</h1><ul>${rows.join("")}</ul>`;
+}
+
+function layout({ page, title, body, outline }) {
+  const to = (file) => hrefFrom(page, file);
+  const script = (name) => `<script defer src="${to(`site/${name}`)}"></script>`;
+  const bar = NAVIGATION.map(
+    ({ title, pages }) =>
+      `<h2>${title}</h2><ul>${pages
+        .map(([path, name]) => {
+          const here = pageOf(path) === page ? ' aria-current="page"' : "";
+          return `<li><a href="${to(pageOf(path))}"${here}>${escaped(name)}</a></li>`;
+        })
+        .join("")}</ul>`,
+  ).join("");
+  const headings = outline.map(({ id, level, title }) => `<li class="level-${level}"><a href="#${id}">${escaped(title)}</a></li>`).join("");
+  const at = PAGES.findIndex(({ path }) => pageOf(path) === page);
+  const beside = [PAGES[at - 1], at < 0 ? undefined : PAGES[at + 1]].map(
+    (one, i) =>
+      one && `<a rel="${i ? "next" : "prev"}" href="${to(pageOf(one.path))}">${i ? "" : "← "}${escaped(one.title)}${i ? " →" : ""}</a>`,
+  );
+  const home = relative(dirname(page), ".").replaceAll("\\", "/") || ".";
+  return `<!doctype html>
+<html lang="en" data-home="${home}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${page === "index.html" ? "Cogwheel" : `${escaped(title)} · Cogwheel`}</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="${to("site/style.css")}">
+${body.includes('class="mermaid"') ? script("mermaid.js") : ""}${script("page.js")}</head><body>
+<a class="skip" href="#content">To the text</a>
+<header><a class="name" href="${to("index.html")}">Cogwheel</a>
+<button id="menu" aria-expanded="false" aria-controls="pages">Pages</button>
+<div class="search" role="search"><input id="search" type="search" placeholder="Search (press /)" aria-label="Search" autocomplete="off"
+ role="combobox" aria-expanded="false" aria-controls="found" aria-autocomplete="list">
+<ul id="found" role="listbox" aria-label="Found" hidden></ul></div></header>
+<nav id="pages" aria-label="Pages">${bar}</nav>
+<main id="content">${body}<footer>${beside.filter(Boolean).join("")}</footer></main>
+<aside aria-label="On this page">${headings ? `<h2>On this page</h2><ul>${headings}</ul>` : ""}</aside>
+</body></html>
+`;
+}
