@@ -68,6 +68,7 @@ export const NAVIGATION = [
     pages: [
       ["docs/reference/index.md", "cogwheel-webgpu"],
       ["docs/reference/worker.md", "cogwheel-webgpu/worker"],
+      ["docs/reference/data-node.md", "cogwheel-webgpu/data"],
       ["docs/reference/engine.md", "cogwheel-webgpu/graph"],
     ],
   },
