@@ -16,6 +16,8 @@ export interface Consent {
   waits(address: string): HTMLElement | null;
   /** Another model is chosen. */
   hide(): void;
+  /** What was agreed to about this model is no more. */
+  forget(address: string): void;
 }
 
 /** What is less is fetched without a question: a picture or two of a camera. */
@@ -99,7 +101,7 @@ export function consent(client: Client, onAgree: () => void): Consent {
     if (about === id) fits.textContent = fitWords(answer);
   }
 
-  return { ask, hide, waits: (address) => (asking?.address === address ? agree : null) };
+  return { ask, hide, forget: (address) => void agreed.delete(address), waits: (address) => (asking?.address === address ? agree : null) };
 }
 
 /** Bytes that this browser may still store, where it tells. */

@@ -146,6 +146,8 @@ export function generatePanel(
   let unopened = false;
   async function opened(): Promise<void> {
     if (model.problem()) return;
+    // What is fetched can be stopped.
+    if (model.choice().kind === "url") cancel.hidden = false;
     try {
       facts = await client.ask<ModelFacts>({ type: "open", model: model.choice() }, news);
       begin.opened(facts, touched.has("role"));
@@ -157,10 +159,15 @@ export function generatePanel(
       summarise();
       plan.renew();
     } catch (error) {
+      if (error instanceof WorkerError && error.cancelled) {
+        outcome.textContent = "Stopped. What was fetched is kept, to go on from.";
+        model.askAgain();
+        return;
+      }
       unopened = true;
       tell((error as Error).message, field("model").value === "url" ? byId("url") : null);
     } finally {
-      if (!running) byId("run").hidden = true;
+      if (!running) byId("run").hidden = cancel.hidden = true;
       if (model.choice().kind === "url") void model.refresh();
     }
   }

@@ -14,6 +14,8 @@ export interface ModelPicker {
   choice(): ModelChoice;
   /** Asks what has to be asked before the chosen one is fetched. @returns whether it may be opened now */
   settle(): Promise<boolean>;
+  /** What was agreed to was stopped: it is asked for once more. */
+  askAgain(): void;
   /** What is chosen without saying which, or not agreed to yet, and the field that would say it. */
   problem(): { message: string; field: HTMLElement } | null;
   /** Fills in what a link names; it is opened when the user says so. */
@@ -108,10 +110,10 @@ export function modelPicker(client: Client, tell: Tell, onChange: () => void): M
   }
 
   form.addEventListener("change", (event) => {
-    const { name, value } = event.target as HTMLInputElement;
+    const { name } = event.target as HTMLInputElement;
     if (name === "model") show();
-    if (name === "dtype" || (name === "model" && value !== "url" && value !== "folder") || (name === "url" && url.value.trim()))
-      settleAndOpen();
+    const said = kind() === "url" ? url.value.trim() !== "" : kind() !== "folder" || folder !== undefined;
+    if (said && ["model", "url", "dtype"].includes(name)) settleAndOpen();
   });
   byId<HTMLInputElement>("folder").addEventListener("change", (event) => {
     const files = [...((event.target as HTMLInputElement).files ?? [])];
@@ -197,6 +199,11 @@ export function modelPicker(client: Client, tell: Tell, onChange: () => void): M
     settle,
     restore,
     refresh,
+    askAgain() {
+      asked.forget(settled);
+      settled = "";
+      void settle();
+    },
     async takeFolder(data) {
       const picked = await folderOf(data);
       if (picked) {
