@@ -4,7 +4,7 @@
 //           of 4 (LAYOUT 0), or [out up to 16][taps][padded] (1), or values end to end (2). Zeros past the ends
 // Work      LAYOUT 0: one thread has 4 outputs of 4 inputs; else 4 neighbours of y
 // Dispatch  (ceil(count / (64 · ITEMS)), folded, 1)
-// Cost      reads x once, writes y once; bandwidth bound. LORA: 2 · rank flops a value
+// Cost      reads x once, writes y once; bandwidth bound. LORA: reads a change too
 // Needs     rows of a quantized format are whole blocks; rows · inner · taps below 2^32 (checked in src/plan/unpack-weight.ts)
 // Numerics  f32 has every value of these formats; f16 is the nearest, ties to even. Scales and changes are worked in in f32, before that
 //! specialise
@@ -125,7 +125,7 @@ const HALF: bool = false;
 const TAPS: bool = false;
 // Rows are multiplied with `scales`
 const SCALED: bool = false;
-// up · down is added
+// `change` is added
 const LORA: bool = false;
 // Quads, or 4 x 4 values of panels, of a thread
 const ITEMS: u32 = 1u;
@@ -133,18 +133,17 @@ const ITEMS: u32 = 1u;
 // count: items of y · first, rows: where x begins in y and how many there are, out: how many y has; all three in rows, or values where
 // LAYOUT is 2 · inner, taps: of a row · padded: inputs of a row of y · x_byte: the byte of x's binding that x begins at ·
 // y_quad: the quad of y's binding that y begins at · row: the row of `scales` that x begins at · step: 0 where all rows have one scale ·
-// changed: the row of `up` that x begins at · outs: rows of `up` · rank
+// changed: the row of `change` that x begins at
 struct Params {
   count: u32, first: u32, rows: u32, out: u32, inner: u32, taps: u32, padded: u32, x_byte: u32, y_quad: u32,
-  row: u32, step: u32, changed: u32, outs: u32, rank: u32,
+  row: u32, step: u32, changed: u32,
 }
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec2<u32>>;
 // [rows] or [1]
 @group(0) @binding(3) var<storage, read> scales: array<f32>;
-// [rank][outs / 4], factors in them, and [taps][rank][inner / 4]
-@group(0) @binding(4) var<storage, read> up: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> down: array<vec4<f32>>;
+// [rows][taps][inner / 4] (low_rank_product)
+@group(0) @binding(4) var<storage, read> change: array<vec4<f32>>;
 
 const NEXT = vec4<u32>(0u, 1u, 2u, 3u);
 
@@ -171,14 +170,10 @@ fn scaled(v: vec4<u32>, row: u32) -> vec4<u32> {
   return select(product, v, (v & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u)); // a NaN stays one
 }
 
-// W + up · down for one row.
+// W and its change for one row.
 fn changed(v: vec4<u32>, row: u32, inner: u32, tap: u32) -> vec4<u32> {
-  var sum = bitcast<vec4<f32>>(v);
   let width = (params.inner + 3u) / 4u;
-  let out = params.changed + row;
-  for (var r = 0u; r < params.rank; r++) {
-    sum += up[(r * params.outs + out) / 4u][out % 4u] * down[(tap * params.rank + r) * width + inner / 4u];
-  }
+  let sum = bitcast<vec4<f32>>(v) + change[((params.changed + row) * params.taps + tap) * width + inner / 4u];
   return select(vec4<u32>(0u), bitcast<vec4<u32>>(sum), inner + NEXT < vec4<u32>(params.inner));
 }
 
@@ -220,18 +215,10 @@ fn panel(i: u32) {
   if (mine.z) { c = values(row + 2u, inner, tap); }
   if (mine.w) { d = values(row + 3u, inner, tap); }
   if (LORA) {
-    let width = (params.inner + 3u) / 4u;
-    var sum = mat4x4<f32>(bitcast<vec4<f32>>(a), bitcast<vec4<f32>>(b), bitcast<vec4<f32>>(c), bitcast<vec4<f32>>(d));
-    for (var r = 0u; r < params.rank; r++) {
-      let f = up[(r * params.outs + params.changed + row) / 4u];
-      let g = down[(tap * params.rank + r) * width + inner / 4u];
-      sum += mat4x4<f32>(f.x * g, f.y * g, f.z * g, f.w * g);
-    }
-    let inside = inner + NEXT < vec4<u32>(params.inner);
-    a = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[0]), inside & vec4<bool>(mine.x));
-    b = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[1]), inside & vec4<bool>(mine.y));
-    c = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[2]), inside & vec4<bool>(mine.z));
-    d = select(vec4<u32>(0u), bitcast<vec4<u32>>(sum[3]), inside & vec4<bool>(mine.w));
+    if (mine.x) { a = changed(a, row, inner, tap); }
+    if (mine.y) { b = changed(b, row + 1u, inner, tap); }
+    if (mine.z) { c = changed(c, row + 2u, inner, tap); }
+    if (mine.w) { d = changed(d, row + 3u, inner, tap); }
   }
   if (LOSS) {
     count_loss(a);

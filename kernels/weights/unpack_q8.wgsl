@@ -12,24 +12,22 @@
 @group(0) @binding(0) var<uniform> params: Params;
 // Rows are multiplied with `scales`
 const SCALED: bool = false;
-// up · down is added
+// `change` is added
 const LORA: bool = false;
 //! end
 // count: blocks of y · first, rows: where x's rows begin in y and how many there are, out: how many y has · blocks: of a row ·
 // x_byte: the byte of x's binding that x begins at · y_word: the word of y's binding that y begins at ·
-// row: the row of `scales` that x begins at · step: 0 where all rows have one scale · changed: the row of `up` that x begins at ·
-// outs: rows of `up` · rank
+// row: the row of `scales` that x begins at · step: 0 where all rows have one scale · changed: the row of `change` that x begins at
 struct Params {
   count: u32, first: u32, rows: u32, out: u32, blocks: u32, x_byte: u32, y_word: u32,
-  row: u32, step: u32, changed: u32, outs: u32, rank: u32,
+  row: u32, step: u32, changed: u32,
 }
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;
 // [rows] or [1]
 @group(0) @binding(3) var<storage, read> scales: array<f32>;
-// [rank][outs / 4], factors in them, and [rank][inner / 4]
-@group(0) @binding(4) var<storage, read> up: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> down: array<vec4<f32>>;
+// [rows][inner / 4] (low_rank_product)
+@group(0) @binding(4) var<storage, read> change: array<vec4<f32>>;
 
 // f16 bits → f32 bits. Subnormals by a product: a driver may take f32 ones for zero, but here only the source has them.
 fn widen(half: vec4<u32>) -> vec4<u32> {
@@ -58,17 +56,13 @@ fn put(at: u32, words: array<u32, 8>, scale: f32) {
   y[at + 128u] = bitcast<u32>(scale);
 }
 
-// W + up · down, in 8 bits again.
+// W and its change, in 8 bits again.
 fn changed(at: u32, words: array<u32, 8>, scale: f32, row: u32, block: u32) {
-  let out = params.changed + row;
+  let first = ((params.changed + row) * params.blocks + block) * 8u;
   var v: array<vec4<f32>, 8>;
   for (var k = 0u; k < 8u; k++) {
     let q = bitcast<vec4<i32>>(vec4<u32>(words[k]) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
-    v[k] = scale * vec4<f32>(q);
-  }
-  for (var r = 0u; r < params.rank; r++) {
-    let f = up[(r * params.outs + out) / 4u][out % 4u];
-    for (var k = 0u; k < 8u; k++) { v[k] += f * down[(r * params.blocks + block) * 8u + k]; }
+    v[k] = scale * vec4<f32>(q) + change[first + k];
   }
   var most = vec4<f32>(0.0);
   for (var k = 0u; k < 8u; k++) { most = max(most, abs(v[k])); }

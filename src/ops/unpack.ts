@@ -72,17 +72,21 @@ export const unpackOp: Op<Inputs, Attrs, "y"> = {
     const [none, loss] = [constant("none", new Float32Array(4), [4]), scratch([64], "u32")];
     const changes = up && { rank: up.dim(0) };
     const part = { ...attrs, firstRow: 0, rows: attrs.shape[0]!, from: 0, at: 0, ...(scale && { scales: scale.size }), ...changes };
-    return unpackDispatches(part, caps).map(({ kernel, consts, params, grid, x: from, y: to }) => {
+    const dispatches = unpackDispatches(part, caps);
+    const most = Math.max(...dispatches.map(({ change }) => change));
+    const change = most ? scratch([most / 4], "f32") : none;
+    return dispatches.map(({ kernel, consts, overrides, params, grid, x: from, y: to, bound: named }) => {
       const bound: Record<string, Tensor | View> = {
         x: { tensor: x, ...from },
         y: { tensor: y, ...to },
         scales: scale ?? none,
         up: up ?? none,
         down: down ?? none,
+        change,
         loss,
       };
-      const bindings = Object.fromEntries(Object.keys(kernel.bindings).map((name) => [name, bound[name]!]));
-      return dispatch({ kernel, consts, params, bindings, grid });
+      const bindings = Object.fromEntries(Object.keys(kernel.bindings).map((name) => [name, bound[named?.[name] ?? name]!]));
+      return dispatch({ kernel, consts, ...(overrides ? { overrides } : {}), params, bindings, grid });
     });
   },
 };

@@ -51,6 +51,7 @@ export function quantizeDispatches({ from, to, blocks, at }: Quantizing, caps: C
       grid: foldGrid(Math.ceil(count / (2 * THREADS)), caps),
       x: { offset: x.offset, bytes: x.bytes },
       y: { offset: y.offset, bytes: y.bytes },
+      change: 0,
     };
   });
 }

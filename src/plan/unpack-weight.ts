@@ -10,6 +10,7 @@ import { bytesOf, elements } from "../graph/dtype.ts";
 import { packedBytes, padTo, PANEL, Q8, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
 import { foldGrid, MAX_DISPATCH_FLOPS } from "./dispatch.ts";
+import { lowRankDispatch } from "./low-rank.ts";
 
 /** Rows of a weight, and what becomes of them. A vector's rows are its values. */
 export interface Unpacking {
@@ -47,7 +48,18 @@ export interface UnpackDispatch {
   readonly grid: readonly [number, number, number];
   readonly x: Range;
   readonly y: Range;
+  /** Bytes of the memory for a change that it writes or reads, from the beginning on; 0 without one. */
+  readonly change: number;
+  readonly overrides?: Readonly<Record<string, number>>;
+  /** What a binding is that has another name; of the product that makes a change. */
+  readonly bound?: Readonly<Record<string, "up" | "down" | "change">>;
 }
+
+/**
+ * Bytes that the change of a window of rows may take, beside what one row or panel needs at least: so few that a cache may hold them
+ * between the product that makes them and the rows that they are added to.
+ */
+const CHANGE_BYTES = 2 ** 22;
 
 /** Kernel and number of each format. */
 const KERNELS: Readonly<Record<Format, readonly [kernel: Kernel, format: number]>> = {
@@ -83,7 +95,7 @@ const bounds = (start: number, bytes: number, granule: number): Range & { rest: 
 };
 
 /** Throws for rows that cannot be. */
-export function checkUnpacking({ format, shape, firstRow, rows, packing, from, at }: Unpacking): void {
+export function checkUnpacking({ format, shape, firstRow, rows, packing, from, at, rank }: Unpacking): void {
   const { values } = FORMATS[format];
   const whole = shape[0] ?? 1;
   const vector = shape.length < 2;
@@ -100,6 +112,7 @@ export function checkUnpacking({ format, shape, firstRow, rows, packing, from, a
       vector ? `${rows} values from ${firstRow}` : `rows of ${width}`,
       "store it in a type without blocks",
     );
+  if (rank && vector) refuse("a change must be of a matrix", `one of [${shape.join(", ")}]`, "leave it out");
   if (packing === "q8" && (format !== "q8_0" || vector))
     refuse("a weight in 8-bit panels must be a matrix of q8_0", `${format} [${shape.join(", ")}]`, "unpack it to numbers");
   if (at % 16 || from % (format === "f32" ? 4 : format === "e4m3" ? 1 : 2))
@@ -160,13 +173,18 @@ function asVectors({ format, packing, scales, rank, from: start }: Unpacking, { 
   return plain && packing === "panel" && !scales && !rank && taps === 1 && inner % 4 === 0 && from % 16 === 0 && start % 16 === 0;
 }
 
+/** Rows that a change may be made of at a time, besides up to three before them: `up` is read by four. */
+const changedRows = (inner: number, taps: number, caps: Capabilities): number =>
+  Math.floor(Math.min(CHANGE_BYTES, caps.maxBindingBytes) / (4 * padTo(inner, 4) * taps)) - 3;
+
 /** Windows of rows `start` to `end` of the packed weight: as many as a binding has room for, and as a dispatch may do work for. */
 function* windowsOf({ shape, rank = 0 }: Unpacking, { inner, taps, unit, from, to }: Rows, start: number, end: number, caps: Capabilities) {
+  const ofChange = rank ? Math.floor(changedRows(inner, taps, caps) / unit) : Infinity;
   const bytes = Math.max(from, to) * unit;
   const most = Math.floor((caps.maxBindingBytes - SLACK) / bytes);
   if (most < 1) tooWide(shape, bytes, caps);
   const affordable = rank ? Math.max(1, Math.floor(MAX_DISPATCH_FLOPS[caps.kind] / (2 * rank * inner * taps * unit))) : most;
-  const step = Math.min(most, affordable) * unit;
+  const step = Math.max(1, Math.min(most, affordable, ofChange)) * unit;
   for (let at = start; at < end; at += step) yield { start: at, count: Math.min(step, end - at) };
 }
 
@@ -186,6 +204,7 @@ function wholePanels(part: Unpacking, geometry: Rows, first: number, after: numb
       grid: foldGrid(Math.ceil(count / (THREADS * items)), caps),
       x: { offset: x.offset, bytes: x.bytes },
       y: { offset: y.offset, bytes: y.bytes },
+      change: 0,
     };
   });
 }
@@ -195,9 +214,10 @@ function anyRows(part: Unpacking, geometry: Rows, begin: number, end: number, ca
   const { shape, firstRow, packing, format } = part;
   const { inner, taps, padded, unit, from, to } = geometry;
   const out = shape[0]!;
-  return [...windowsOf(part, geometry, begin, end, caps)].map(({ start, count }) => {
+  return [...windowsOf(part, geometry, begin, end, caps)].flatMap(({ start, count }) => {
     const { row, mine } = rowsWithin(part, start, count);
     return unpack(part, caps, {
+      changed: mine,
       layout: packing === "panel" ? LAYOUT.panel : LAYOUT.row,
       count: (count * padded * taps) / (unit === PANEL ? 16 : 4),
       first: Math.max(0, firstRow - start),
@@ -216,19 +236,20 @@ function anyRows(part: Unpacking, geometry: Rows, begin: number, end: number, ca
 
 /** Values and scales as they are stored. */
 function q8Panels(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
-  const { format, shape, firstRow, rows, scales = 0, scaleRow = 0, rank = 0 } = part;
+  const { format, shape, firstRow, rows, scales = 0, scaleRow = 0 } = part;
   const [out, inner] = [shape[0]!, elements(shape.slice(1))];
   const blocks = inner / Q8.values;
   const geometry: Rows = { inner, taps: 1, padded: inner, unit: PANEL, from: blocks * FORMATS[format].bytes, to: blocks * Q8.bytes };
   const { from, to } = geometry;
   const begin = firstRow - (firstRow % PANEL);
-  return [...windowsOf(part, geometry, begin, padTo(firstRow + rows, PANEL), caps)].map(({ start, count }) => {
+  return [...windowsOf(part, geometry, begin, padTo(firstRow + rows, PANEL), caps)].flatMap(({ start, count }) => {
     const { row, mine } = rowsWithin(part, start, count);
+    const { changed, product, change } = changeOf(part, { row, rows: mine, inner, taps: 1 }, caps);
     const x = bounds(part.from + row * from, mine * from, 4);
     const y = bounds(part.at + start * to, count * to, 16);
-    return {
+    const own: UnpackDispatch = {
       kernel: unpackQ8 as Kernel,
-      consts: { SCALED: +(scales > 0), LORA: +(rank > 0) },
+      consts: { SCALED: +(scales > 0), LORA: +(change > 0) },
       params: {
         count: count * blocks,
         first: Math.max(0, firstRow - start),
@@ -239,15 +260,43 @@ function q8Panels(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
         y_word: y.rest / 4,
         row: scaleRow + row,
         step: +(scales > 1),
-        changed: firstRow + row - upStart(part),
-        outs: padTo(firstRow + rows - upStart(part), 4),
-        rank,
+        changed,
       },
       grid: foldGrid(Math.ceil((count * blocks) / THREADS), caps),
       x: { offset: x.offset, bytes: x.bytes },
       y: { offset: y.offset, bytes: y.bytes },
+      change,
     };
+    return [...product, own];
   });
+}
+
+/** Rows of a part that are changed. */
+interface Changed {
+  /** The first of them. */
+  readonly row: number;
+  readonly rows: number;
+  readonly inner: number;
+  readonly taps: number;
+}
+
+/** What makes the change of some rows, where there is one; the row of it that theirs begin with; and the bytes that it takes. */
+function changeOf(
+  part: Unpacking,
+  { row, rows, inner, taps }: Changed,
+  caps: Capabilities,
+): { readonly product: readonly UnpackDispatch[]; readonly changed: number; readonly change: number } {
+  const { rank = 0, firstRow } = part;
+  if (!rank || !rows) return { product: [], changed: 0, change: 0 };
+  const at = firstRow + row - upStart(part);
+  const changed = at % 4;
+  const width = padTo(inner, 4) / 4;
+  const made = changed + rows;
+  const outs4 = padTo(firstRow + part.rows - upStart(part), 4) / 4;
+  const change = 16 * made * taps * width;
+  const none = { offset: 0, bytes: 0 };
+  const product = lowRankDispatch({ rank, outs4, first: (at - changed) / 4, rows: made, taps, width }, caps);
+  return { product: [{ ...product, x: none, y: none, change }], changed, change };
 }
 
 /** Rows of a part that a window of the packed weight has, and the first of them. */
@@ -268,7 +317,8 @@ function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
   const end = first + mine === out ? padTo(packedBytes(shape, packing, dtype) / size, 16 / size) : padTo(first + mine, 4);
   // Windows begin at a whole row of the source, for scales and changes; where rows are as wide as a binding that cannot be.
   const room = caps.maxBindingBytes - SLACK;
-  const step = Math.floor(Math.min(room / size, (room / bytes) * values - (matrix ? width : 0)) / 256) * 256;
+  const ofChange = part.rank ? Math.max(256, (changedRows(width, 1, caps) - 1) * width) : Infinity;
+  const step = Math.floor(Math.min(room / size, (room / bytes) * values - (matrix ? width : 0), ofChange) / 256) * 256;
   if (step < 256) tooWide(shape, width * Math.max(size, bytes / values), caps);
   const dispatches: UnpackDispatch[] = [];
   for (let start = first - (first % 4); start < end; start += step) {
@@ -277,8 +327,9 @@ function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
     const skipped = matrix ? from - (from % width) : from - (from % values);
     const last = Math.min(mine, Math.max(skipped + values, start + count - first));
     dispatches.push(
-      unpack(part, caps, {
+      ...unpack(part, caps, {
         layout: LAYOUT.flat,
+        changed: Math.ceil(last / width) - Math.floor(skipped / width),
         count: count / 4,
         first: first + skipped - start,
         rows: mine - skipped,
@@ -298,6 +349,8 @@ function endToEnd(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
 
 interface Window {
   readonly layout: number;
+  /** Rows of the part that it reads. */
+  readonly changed: number;
   readonly count: number;
   readonly first: number;
   readonly rows: number;
@@ -314,13 +367,19 @@ interface Window {
   readonly whole: boolean;
 }
 
-function unpack(part: Unpacking, caps: Capabilities, { layout, row, source, target, whole, count, ...params }: Window): UnpackDispatch {
-  const { format, dtype, scales = 0, scaleRow = 0, rank = 0, loss = false, firstRow, rows } = part;
+function unpack(
+  part: Unpacking,
+  caps: Capabilities,
+  { layout, changed: changedRows, row, source, target, whole, count, ...params }: Window,
+): UnpackDispatch[] {
+  const { format, dtype, scales = 0, scaleRow = 0, loss = false } = part;
+  const { inner, taps } = params;
+  const { product, changed, change } = changeOf(part, { row, rows: changedRows, inner, taps }, caps);
   const [kernel, number] = KERNELS[format];
   const x = bounds(part.from + source.start, source.bytes, 4);
   const y = bounds(part.at + target.start, target.bytes, 16);
   const items = loss ? ITEMS_COUNTED : 1;
-  return {
+  const own: UnpackDispatch = {
     kernel,
     consts: {
       FORMAT: number,
@@ -328,7 +387,7 @@ function unpack(part: Unpacking, caps: Capabilities, { layout, row, source, targ
       HALF: +(dtype === "f16"),
       TAPS: +(params.taps > 1),
       SCALED: +(scales > 0),
-      LORA: +(rank > 0),
+      LORA: +(change > 0),
       LOSS: +loss,
       ITEMS: items,
       ...("ALIGNED" in kernel.consts ? { ALIGNED: +(whole && x.rest % 4 === 0) } : {}),
@@ -341,14 +400,14 @@ function unpack(part: Unpacking, caps: Capabilities, { layout, row, source, targ
       y_quad: y.rest / (4 * bytesOf[dtype]),
       row: scaleRow + row,
       step: +(scales > 1),
-      changed: firstRow + row - upStart(part),
-      outs: padTo(firstRow + rows - upStart(part), 4),
-      rank,
+      changed,
     },
     grid: foldGrid(Math.ceil(count / (THREADS * items)), caps),
     x: { offset: x.offset, bytes: x.bytes },
     y: { offset: y.offset, bytes: y.bytes },
+    change,
   };
+  return [...product, own];
 }
 
 function tooWide(shape: readonly number[], bytes: number, caps: Capabilities): never {

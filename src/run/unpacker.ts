@@ -75,6 +75,8 @@ export class Unpacker implements Disposable {
   readonly #downs = new Map<readonly LowRank[], { shape: string; buffer: OwnedBuffer }>();
 
   readonly #replaced: OwnedBuffer[] = [];
+  /** Where changes are made before they are added: of all parts, for the queue takes one after the other. The last is the largest. */
+  readonly #changes: OwnedBuffer[] = [];
 
   constructor(private readonly gpu: Gpu) {}
 
@@ -114,7 +116,7 @@ export class Unpacker implements Disposable {
 
   [Symbol.dispose](): void {
     this.settle();
-    for (const one of this.#nothing ?? []) one[Symbol.dispose]();
+    for (const one of [...(this.#nothing ?? []), ...this.#changes.splice(0)]) one[Symbol.dispose]();
     this.#nothing = undefined;
   }
 
@@ -134,7 +136,9 @@ export class Unpacker implements Disposable {
       loss: loss !== undefined,
     };
     const dispatches = unpackDispatches(unpacking, this.gpu.caps);
-    const pipelines = await Promise.all(dispatches.map(({ kernel, consts }) => this.gpu.pipelines.get(kernel, { consts })));
+    const pipelines = await Promise.all(
+      dispatches.map(({ kernel, consts, overrides = {} }) => this.gpu.pipelines.get(kernel, { consts, overrides })),
+    );
     const owned: Disposable[] = [];
     const own = (label: string, data: ArrayBufferView): OwnedBuffer => {
       const one = this.gpu.buffer(`unpack.${label}`, data.byteLength, GPUBufferUsage.STORAGE, data);
@@ -147,15 +151,17 @@ export class Unpacker implements Disposable {
       const up = changes ? own("up", stackedUp(changes, unpacking, storedRow, rank)) : nothing;
       const down = changes ? (shared?.(changes, () => this.#down(changes, part, rank)) ?? this.#down(changes, part, rank)) : nothing;
       if (changes && !shared) owned.push(down);
-      const sources = dispatches.map(({ params, grid, x, y }, index) => ({
+      const change = changes ? this.#changeOf(Math.max(...dispatches.map((one) => one.change))) : nothing;
+      const whole = { scales, up, down, change };
+      const held = Object.fromEntries(Object.entries(whole).map(([name, { buffer }]) => [name, { buffer }]));
+      const sources = dispatches.map(({ params, grid, x, y, bound = {} }, index) => ({
         pipeline: pipelines[index]!,
         resources: {
           x: { buffer: from.buffer, offset: x.offset, size: x.bytes },
           y: { buffer: to, offset: y.offset, size: y.bytes },
-          scales: { buffer: scales.buffer },
-          up: { buffer: up.buffer },
-          down: { buffer: down.buffer },
           loss: loss ?? { buffer: written.buffer },
+          ...held,
+          ...Object.fromEntries(Object.entries(bound).map(([name, of]) => [name, held[of]!])),
         },
         params,
         grid,
@@ -173,6 +179,15 @@ export class Unpacker implements Disposable {
   #placeholders(): readonly [OwnedBuffer, OwnedBuffer] {
     this.#nothing ??= [0, 1].map((i) => this.gpu.buffer(`unpack.nothing${i}`, NOTHING_BYTES, GPUBufferUsage.STORAGE));
     return this.#nothing as readonly [OwnedBuffer, OwnedBuffer];
+  }
+
+  /** At least so many bytes; parts that are prepared keep what they were bound to. */
+  #changeOf(bytes: number): OwnedBuffer {
+    const last = this.#changes.at(-1);
+    if (last && last.bytes >= bytes) return last;
+    const made = this.gpu.buffer("unpack.change", bytes, GPUBufferUsage.STORAGE);
+    this.#changes.push(made);
+    return made;
   }
 
   /** The inner factors stacked, [taps][rank][inputs up to a multiple of 4]. */

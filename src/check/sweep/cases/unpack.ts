@@ -1,5 +1,14 @@
 /** unpack: every stored format into every packing, rows that are no whole vectors or panels, scales and changes, windows. */
-import { unpackBlocks, unpackPanels, unpackPlain, unpackQ8, unpackSuperBlocks } from "#kernels";
+import {
+  lowRankProduct,
+  matmulTnOctet,
+  matmulTnQuad,
+  unpackBlocks,
+  unpackPanels,
+  unpackPlain,
+  unpackQ8,
+  unpackSuperBlocks,
+} from "#kernels";
 import { elements } from "../../../graph/dtype.ts";
 import { packedBytes, packedElements, padTo, type Packing } from "../../../graph/packing.ts";
 import { FORMATS, storedBytes, type Format } from "../../../graph/stored.ts";
@@ -7,7 +16,7 @@ import type { Kernel } from "../../../gpu/kernel.ts";
 import { unpack } from "../../../ops/unpack.ts";
 import type { ListedKernel, OpCase, OpCases, Size } from "../case.ts";
 import { drawn, type Values } from "../draw.ts";
-import { oneKernel } from "../listed-kernels.ts";
+import { cpuKernel, eightLanes, fewerLanes, gpuKernel, oneKernel } from "../listed-kernels.ts";
 
 /** sign, exponent, mantissa → value; the least exponent is of subnormals. */
 function floating(code: number, mantissa: number, exponents: number, bias: number): number {
@@ -136,6 +145,8 @@ function kernelsOf({ format, shape, packing, scales, rank }: Sizes): Kernel[] {
   const whole = vectors && out >= 16;
   return [...(whole ? [unpackPanels as Kernel] : []), ...(whole && out % 16 === 0 ? [] : [unpackPlain as Kernel])];
 }
+/** Those with a change, which is a product of its own. */
+const changed = new Set<OpCase>();
 const kernels = new Map<OpCase, readonly Kernel[]>();
 
 function one(size: Size, sizes: Sizes, limits?: OpCase["limits"]): OpCase {
@@ -159,6 +170,7 @@ function one(size: Size, sizes: Sizes, limits?: OpCase["limits"]): OpCase {
     reference: (values) => ({ y: unpackReference(sizes, values) }),
   };
   kernels.set(made, kernelsOf(sizes));
+  if (rank) changed.add(made);
   return made;
 }
 
@@ -167,7 +179,12 @@ const listed = (kernel: Kernel): ListedKernel[] =>
 
 export const unpackCases: OpCases = {
   op: "unpack",
-  kernels: [unpackPlain, unpackPanels, unpackBlocks, unpackSuperBlocks, unpackQ8].flatMap((kernel) => listed(kernel as Kernel)),
+  kernels: [
+    ...[unpackPlain, unpackPanels, unpackBlocks, unpackSuperBlocks, unpackQ8].flatMap((kernel) => listed(kernel as Kernel)),
+    gpuKernel(lowRankProduct as Kernel, { takes: (c) => changed.has(c) }),
+    cpuKernel(matmulTnOctet as Kernel, { needs: eightLanes, takes: (c) => changed.has(c) }),
+    cpuKernel(matmulTnQuad as Kernel, { needs: fewerLanes, takes: (c) => changed.has(c) }),
+  ],
   // What is exact in f32 is; f16 is rounded once.
   tolerance: { f32: 0, f16: 1e-3 },
   cases: [
@@ -185,6 +202,8 @@ export const unpackCases: OpCases = {
     one("odd", { format: "f16", shape: [39, 22], packing: "panel", rank: 3 }),
     one("odd", { format: "bf16", shape: [39, 22], packing: "row", rank: 5 }),
     one("odd", { format: "bf16", shape: [3, 7], packing: "vector", rank: 1 }),
+    one("odd", { format: "f32", shape: [150, 101], packing: "panel", rank: 6 }, { maxBindingBytes: 16384, maxGrid: 7 }),
+    one("odd", { format: "f16", shape: [70, 101], packing: "natural", rank: 9 }, { maxBindingBytes: 16384, maxGrid: 7 }),
     one("odd", { format: "bf16", shape: [150, 104], packing: "panel" }, { maxBindingBytes: 16384, maxGrid: 7 }),
     one("odd", { format: "f32", shape: [150, 101], packing: "natural" }, { maxBindingBytes: 16384, maxGrid: 7 }),
     one("odd", { format: "q8_0", shape: [35, 96], packing: "panel" }),
