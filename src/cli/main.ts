@@ -35,6 +35,13 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+  const [, unknown] = (error instanceof CommanderError && /unknown option '([^']+)'/.exec(error.message)) || [];
+  const command = process.argv[2] ?? "";
+  if (unknown !== undefined && (command === "generate" || !program.commands.some((one) => one.name() === command))) {
+    const { meantOption } = await import("./meant-option.ts");
+    const meant = meantOption(unknown);
+    if (meant !== undefined) complain(`What other programs call ${unknown}: ${meant}`);
+  }
   // Of the two, commander has said what it had to, and a stop was told when it was asked for.
   if (!(error instanceof Interrupted || error instanceof CommanderError)) {
     for (const one of error instanceof AggregateError ? error.errors : [error])

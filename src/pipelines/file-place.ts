@@ -1,7 +1,8 @@
 /** Where a file lies that a user names: by a path, or by an address. */
 
 /** Names of files rather than folders; what a file is not by its bytes is refused by what it is. */
-const FILE_NAME = /\.(?:safetensors|sft|gguf|bin|pt|pth|ckpt|pkl|pickle|onnx|npz|npy|h5|msgpack|zip|tar|gz)$/i;
+const FILE_NAME =
+  /\.(?:safetensors|sft|gguf|bin|pt|pth|ckpt|pkl|pickle|onnx|npz|npy|h5|msgpack|zip|tar|gz|json|txt|jpe?g|png|gif|webp|mp4|webm|mov|mkv)$/i;
 
 /**
  * The folder that a file lies in, and its name there; no name where the text names a folder. The query of
