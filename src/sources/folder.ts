@@ -43,7 +43,8 @@ export async function folderSource(folder: string): Promise<CheckpointSource> {
     throw new CogwheelError(
       "checkpoint",
       `${folder}: a checkpoint must be a folder, got ${got}; ` +
-        `pass the folder that holds model_index.json${info ? "" : ", or org/name on the hub"}${kind ? ` (of this file: ${kind.remedy})` : ""}`,
+        `pass the folder that holds model_index.json` +
+        `${info ? "" : ", or org/name on the hub"}${kind ? ` (of this file: ${kind.remedy})` : ""}`,
     );
   }
   const opened = new Map<string, Promise<OpenFile>>();
