@@ -20,6 +20,8 @@ const ITERATIONS = 4;
 /** What flat blocks are held in place with: gradients of noise, summed over a block. */
 const DAMPING = 60;
 const AGAINST = 0.5;
+/** From a picture's far edges: between two pixels, so that there is one to the right and below. */
+const BETWEEN = 1.001;
 /** In which blocks that go against the camera lose their say. */
 const ROUNDS = 4;
 
@@ -85,12 +87,9 @@ function halve(from: Level, to: Level): void {
 
 /** Steps of Gauss and Newton for each block, from where the coarser level left it. */
 function flowOf(level: Level, coarser: Level | undefined): void {
-  const { width, height, columns, rows, before, after, across, down } = level;
-  const dx = new Float32Array(BLOCK * BLOCK);
-  const dy = new Float32Array(BLOCK * BLOCK);
-  // Between two pixels, so that there is one to the right and below.
-  const right = width - 1.001;
-  const bottom = height - 1.001;
+  const { width, height, columns, rows, before, across, down } = level;
+  const of: Block = { place: 0, dx: new Float32Array(BLOCK * BLOCK), dy: new Float32Array(BLOCK * BLOCK), across: 0, down: 0 };
+  const { dx, dy } = of;
   for (let row = 0, block = 0; row < rows; row++)
     for (let column = 0; column < columns; column++, block++) {
       const [left, top] = [1 + column * BLOCK, 1 + row * BLOCK];
@@ -111,27 +110,14 @@ function flowOf(level: Level, coarser: Level | undefined): void {
           xy += gx * gy;
           yy += gy * gy;
         }
+      of.place = top * width + left;
       const determinant = xx * yy - xy * xy;
       for (let step = 0; step < ITERATIONS; step++) {
-        let bx = 0;
-        let by = 0;
-        for (let y = 0, i = 0; y < BLOCK; y++)
-          for (let x = 0; x < BLOCK; x++, i++) {
-            const gx = left + x + u;
-            const gy = top + y + v;
-            const px = Math.max(0, Math.min(right, gx));
-            const py = Math.max(0, Math.min(bottom, gy));
-            const x0 = px | 0;
-            const y0 = py | 0;
-            const fx = px - x0;
-            const fy = py - y0;
-            const at = y0 * width + x0;
-            const upper = after[at]! + fx * (after[at + 1]! - after[at]!);
-            const lower = after[at + width]! + fx * (after[at + width + 1]! - after[at + width]!);
-            const error = before[(top + y) * width + left + x]! - (upper + fy * (lower - upper));
-            bx += error * dx[i]!;
-            by += error * dy[i]!;
-          }
+        const [fromX, fromY] = [left + u, top + v];
+        const inside = fromX >= 0 && fromY >= 0 && fromX + BLOCK - 1 <= width - BETWEEN && fromY + BLOCK - 1 <= height - BETWEEN;
+        if (inside) pullInside(level, of, fromX, fromY);
+        else pullAtEdge(level, of, fromX, fromY);
+        const { across: bx, down: by } = of;
         const du = (yy * bx - xy * by) / determinant;
         const dv = (xx * by - xy * bx) / determinant;
         u += Math.max(-2, Math.min(2, du));
@@ -142,6 +128,69 @@ function flowOf(level: Level, coarser: Level | undefined): void {
       across[block] = Math.max(-width / 2, Math.min(width / 2, u));
       down[block] = Math.max(-height / 2, Math.min(height / 2, v));
     }
+}
+
+/** A block of the picture before, while its motion is sought. */
+interface Block {
+  /** Of its first pixel. */
+  place: number;
+  /** Its gradients. */
+  readonly dx: Float32Array;
+  readonly dy: Float32Array;
+  /** Where the picture after pulls it: its differences, by gradients. */
+  across: number;
+  down: number;
+}
+
+/** A block that lies within the picture after, from (x, y) on: each of its pixels lies between four in the same way. */
+function pullInside({ before, after, width }: Level, block: Block, x: number, y: number): void {
+  const { place, dx, dy } = block;
+  const [x0, y0] = [x | 0, y | 0];
+  const [fx, fy] = [x - x0, y - y0];
+  let [across, down] = [0, 0];
+  for (let row = 0, i = 0; row < BLOCK; row++) {
+    const here = place + row * width;
+    const at = (y0 + row) * width + x0;
+    let above = after[at]!;
+    let below = after[at + width]!;
+    for (let column = 0; column < BLOCK; column++, i++) {
+      const nextAbove = after[at + column + 1]!;
+      const nextBelow = after[at + width + column + 1]!;
+      const upper = above + fx * (nextAbove - above);
+      const lower = below + fx * (nextBelow - below);
+      const error = before[here + column]! - (upper + fy * (lower - upper));
+      across += error * dx[i]!;
+      down += error * dy[i]!;
+      above = nextAbove;
+      below = nextBelow;
+    }
+  }
+  block.across = across;
+  block.down = down;
+}
+
+/** A block that lies beyond it in part: the picture goes on as its edge is. */
+function pullAtEdge({ before, after, width, height }: Level, block: Block, x: number, y: number): void {
+  const { place, dx, dy } = block;
+  let [across, down] = [0, 0];
+  for (let row = 0, i = 0; row < BLOCK; row++) {
+    const py = Math.max(0, Math.min(height - BETWEEN, y + row));
+    const y0 = py | 0;
+    const fy = py - y0;
+    for (let column = 0; column < BLOCK; column++, i++) {
+      const px = Math.max(0, Math.min(width - BETWEEN, x + column));
+      const x0 = px | 0;
+      const fx = px - x0;
+      const at = y0 * width + x0;
+      const upper = after[at]! + fx * (after[at + 1]! - after[at]!);
+      const lower = after[at + width]! + fx * (after[at + width + 1]! - after[at + width]!);
+      const error = before[place + row * width + column]! - (upper + fy * (lower - upper));
+      across += error * dx[i]!;
+      down += error * dy[i]!;
+    }
+  }
+  block.across = across;
+  block.down = down;
 }
 
 function summary({ width, columns, rows, across, down }: Level): Motion {
@@ -165,6 +214,7 @@ function summary({ width, columns, rows, across, down }: Level): Motion {
 /** Least squares of u and v by 1, x and y; blocks that do not fit lose their say, in a few rounds. */
 function affineOf(columns: number, rows: number, across: Float32Array, down: Float32Array): number[] {
   const weights = new Float32Array(columns * rows).fill(1);
+  const rest = new Float32Array(columns * rows);
   let found = [0, 0, 0, 0, 0, 0];
   for (let round = 0; round < ROUNDS; round++) {
     // Normal equations [1 x y]ᵀ W [1 x y], and their right sides.
@@ -189,13 +239,14 @@ function affineOf(columns: number, rows: number, across: Float32Array, down: Flo
     }
     const matrix: Matrix3 = [n, sx, sy, sx, sxx, sxy, sy, sxy, syy];
     found = [...solve(matrix, [u, ux, uy]), ...solve(matrix, [v, vx, vy])];
-    const rest = Float32Array.from(weights, (_, i) => {
+    const [u0, ux0, uy0, v0, vx0, vy0] = found as [number, number, number, number, number, number];
+    for (let i = 0; i < rest.length; i++) {
       const x = i % columns;
       const y = (i - x) / columns;
-      const du = across[i]! - found[0]! - found[1]! * x - found[2]! * y;
-      const dv = down[i]! - found[3]! - found[4]! * x - found[5]! * y;
-      return Math.sqrt(du * du + dv * dv);
-    });
+      const du = across[i]! - u0 - ux0 * x - uy0 * y;
+      const dv = down[i]! - v0 - vx0 * x - vy0 * y;
+      rest[i] = Math.sqrt(du * du + dv * dv);
+    }
     const spread = Math.max(0.1, 2 * rest.toSorted()[rest.length >> 1]!);
     for (let i = 0; i < weights.length; i++) weights[i] = 1 / (1 + (rest[i]! / spread) ** 4);
   }
