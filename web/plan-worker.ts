@@ -1,4 +1,5 @@
 /** What a generation will take of this GPU: its memory, and where that was measured, its time. */
+import { digest } from "../src/gpu/tuning-table.ts";
 import { measureRates, type CogVideoX, type GenerateOptions, type MeasuredRates } from "../src/index.ts";
 import type { Plan, Say } from "./protocol.ts";
 
@@ -8,6 +9,30 @@ export const ratesOf = (model: CogVideoX, signal: AbortSignal, say: Say): Promis
     signal,
     onProgress: (done, detail) => say({ type: "progress", stage: "measure this GPU", done, detail, memory: model.gpu.memory.allocated }),
   });
+
+const CACHE = "cogwheel-rates";
+
+/** Rates hold for an adapter, its driver and the kernels of this page. @param key what else they are of */
+const placeOf = ({ gpu }: CogVideoX, key: string): URL =>
+  new URL(`rates/${digest(JSON.stringify([gpu.tuningHeader, key]))}`, self.location.href);
+
+/** What was measured at an earlier visit. */
+export async function keptRates(model: CogVideoX, key: string): Promise<MeasuredRates | undefined> {
+  try {
+    const found = await (await caches.open(CACHE)).match(placeOf(model, key));
+    return found && ((await found.json()) as MeasuredRates);
+  } catch {
+    return undefined; // where a browser keeps nothing, it is measured each time
+  }
+}
+
+export async function keepRates(model: CogVideoX, key: string, rates: MeasuredRates): Promise<void> {
+  try {
+    await (await caches.open(CACHE)).put(placeOf(model, key), Response.json(rates));
+  } catch {
+    // The next visit measures again.
+  }
+}
 
 export function planOf(model: CogVideoX, options: Partial<GenerateOptions>, rates?: MeasuredRates): Plan {
   const advice = options.prompt === undefined ? undefined : model.promptAdvice(options.prompt);

@@ -29,7 +29,7 @@ import { together } from "../src/pipelines/requirements.ts";
 import { checkFrames, taskFrom, type Task } from "../src/pipelines/task.ts";
 import { embeddedSource } from "./embedded.ts";
 import { forgetVideos, keepVideo, keptVideos, recall } from "./kept-worker.ts";
-import { planOf, ratesOf } from "./plan-worker.ts";
+import { keepRates, keptRates, planOf, ratesOf } from "./plan-worker.ts";
 import type {
   EnhanceRequest,
   FromWorker,
@@ -96,8 +96,15 @@ const keyOf = (choice: ModelChoice): string =>
     return value instanceof Map ? [...value] : value;
   });
 
-/** As long as the page is there, rates hold for a model as it was opened, in the type and with the kernels that it runs. */
+/** Rates hold for a model as it was opened, in the type and with the kernels that it runs. */
 const ratesKey = (choice: ModelChoice, model: CogVideoX): string => `${model.probeKey} ${keyOf(choice)}`;
+
+async function knownRates(choice: ModelChoice, model: CogVideoX): Promise<MeasuredRates | undefined> {
+  const key = ratesKey(choice, model);
+  const known = state.rates.get(key) ?? (await keptRates(model, key));
+  if (known) state.rates.set(key, known);
+  return known;
+}
 
 async function sourceOf(choice: ModelChoice, say: Say): Promise<string | CheckpointSource> {
   switch (choice.kind) {
@@ -349,13 +356,15 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
           `this generation must fit the GPU memory that you give it, got ${bytesText(memoryBytes, 1)}; ` +
             `the smallest that would do is ${bytesText(Math.ceil(model.leastMemoryBytes(message.options) / 1e5) * 1e5, 1)}`,
         );
-      return planOf(model, message.options, state.rates.get(ratesKey(message.model, model)));
+      return planOf(model, message.options, await knownRates(message.model, model));
     }
     case "times": {
       const model = await modelOf(message.model, say);
+      const known = await knownRates(message.model, model);
+      const rates = known ?? (await ratesOf(model, state.controller.signal, say));
       const key = ratesKey(message.model, model);
-      const rates = state.rates.get(key) ?? (await ratesOf(model, state.controller.signal, say));
       state.rates.set(key, rates);
+      if (!known) await keepRates(model, key, rates);
       return planOf(model, message.options, rates);
     }
     case "generate":
