@@ -4,7 +4,6 @@
  */
 import { FORMATS, type Format, type StoredWeight } from "../graph/stored.ts";
 import { toFloat32 } from "../files/convert.ts";
-import { quantize } from "../files/quantize.ts";
 import { providerOf, type WeightProvider } from "../run/weight-provider.ts";
 
 export type QuantizedFormat = "q8_0" | "q4_0";
@@ -45,6 +44,8 @@ function quantized(weight: StoredWeight, format: QuantizedFormat): StoredWeight 
       const end = Math.ceil((start + into.length) / bytes);
       const source = new Uint8Array((end - first) * values * width);
       await weight.read(first * values * width, source, signal);
+      // A chunk of its own: blocks that stay are made on the device.
+      const { quantize } = await import("../files/quantize.ts");
       for (let block = first; block < end; block += AT_ONCE / values) {
         const count = Math.min(AT_ONCE / values, end - block);
         const from = (block - first) * values * width;

@@ -9,7 +9,7 @@ import { vaeWeights, type VideoShape } from "../models/vae/batches.ts";
 import type { ClipTools } from "../models/vae/split/clip.ts";
 import { CausalVae, type DecodedFrames, type VaeRunOptions } from "../models/vae/model.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
-import { fitFrames, type Fit } from "../video/fit.ts";
+import type { Fit } from "../video/fit.ts";
 import { channelsOf, type Frame, type RgbaFrame } from "../video/frame.ts";
 import { fromVae, toVae } from "./latent-layout.ts";
 import type { LatentPosterior } from "../models/vae/posterior.ts";
@@ -184,11 +184,17 @@ export class VideoVae implements AsyncDisposable {
     if (count > frames.length)
       throw new CogwheelError("vae", `the video must have the ${count} frames that are asked for, got ${frames.length}; ask for fewer`);
     const shape = { batch: 1, frames: count, height, width };
-    // Before its turn, as the latents of `decode` are copied: what the caller does with its frames then is its own.
-    const pixels = fitFrames(frames.slice(0, count), { width, height, fit });
-    const posterior = await this.#turns.take(options.signal, async (signal) =>
-      this.vae.encode(pixels, shape, await this.#run("encode", shape, { ...options, signal })),
-    );
+    // Copied before its turn, as the latents of `decode` are: what the caller does with its frames then is its own.
+    const own = frames.slice(0, count).map((frame) => {
+      channelsOf(frame);
+      return { ...frame, data: frame.data.slice() };
+    });
+    const posterior = await this.#turns.take(options.signal, async (signal) => {
+      // A chunk of its own: most pages have no frames to encode.
+      const { fitFrames } = await import("../video/fit.ts");
+      const pixels = fitFrames(own, { width, height, fit });
+      return await this.vae.encode(pixels, shape, await this.#run("encode", shape, { ...options, signal }));
+    });
     const [, channels, latents, h, w] = posterior.shape;
     expectSize(w * spatial, h * spatial, { width, height });
     const z = seed === undefined ? posterior.mode() : posterior.sample(new TorchGenerator(seed).randn([...posterior.shape]));
