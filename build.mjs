@@ -396,15 +396,21 @@ if (web) {
   const { metafile } = await build({
     ...browser,
     plugins,
-    entryPoints: { app: "web/app.ts", worker: "web/worker.ts", fit: "web/fit.ts" },
+    entryPoints: {
+      ...{ app: "web/app.ts", worker: "web/worker.ts", fit: "web/fit.ts" },
+      ...{ join: "web/join.ts", "join-worker": "web/join-worker.ts" },
+    },
     outdir: site,
     chunkNames: "chunks/[name]-[hash]",
     metafile: true,
-    define: { EMBEDDED_FILES: JSON.stringify(Object.fromEntries(embeddedFiles)) },
+    define: {
+      EMBEDDED_FILES: JSON.stringify(Object.fromEntries(embeddedFiles)),
+      PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync("package.json", "utf8")).version),
+    },
   });
   writeMediaWorker(join(site, "chunks"));
   const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.jpg"];
-  for (const file of pageFiles) cpSync(join("web", file), join(site, file));
+  for (const file of [...pageFiles, "join.html"]) cpSync(join("web", file), join(site, file));
   // What the page and its worker load at once, and what is small and may be loaded before the service worker has the page. That is one file
   // in the site's own folder.
   const shell = new Set(["app.js", "worker.js", "fit.js"].map((file) => `${site}/${file}`));

@@ -10,7 +10,7 @@ import { waitsFor } from "../jobs/waiting.ts";
 import { livingWorkers } from "../jobs/workers.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
-import { trainingRuns, type TrainingRun } from "../ranks/runs.ts";
+import { trainingRuns, type QueuedTraining } from "../ranks/runs.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { readFlags } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
@@ -224,9 +224,9 @@ async function jobBy(store: JobStore, id: string): Promise<Job> {
   );
 }
 
-const trainingStatus = ({ led, step, steps }: TrainingRun): string =>
+const trainingStatus = ({ led, step, steps }: QueuedTraining): string =>
   `${led ? "under way" : "without its leader"}${step === undefined ? "" : `, step ${step}${steps === undefined ? "" : ` of ${steps}`}`}`;
-const microsText = ({ computed, computing, waiting }: TrainingRun): string =>
+const microsText = ({ computed, computing, waiting }: QueuedTraining): string =>
   `${computed} of ${computed + computing.length + waiting} computed, ${computing.length} by workers now`;
 
 const sharedText = ({ steps, bytes, seconds, waitingSeconds }: NonNullable<Job["shared"]>): string =>

@@ -2,7 +2,7 @@
 import type { KeyValues } from "../jobs/backend.ts";
 import { microPrefix, readShared, runIds, runKey, type SharedMicro, type SharedRun } from "./records.ts";
 
-export interface TrainingRun extends Pick<SharedRun, "id" | "model" | "version" | "accumulation" | "step" | "steps" | "at"> {
+export interface QueuedTraining extends Pick<SharedRun, "id" | "model" | "version" | "accumulation" | "step" | "steps" | "at"> {
   readonly trains: "an adapter" | "the whole model";
   /** Was its leader heard of lately? Without it nothing goes on. */
   readonly led: boolean;
@@ -16,11 +16,11 @@ export interface TrainingRun extends Pick<SharedRun, "id" | "model" | "version" 
 }
 
 /** All of them; what cannot be read is left out. */
-export async function trainingRuns(values: KeyValues, now = Date.now()): Promise<TrainingRun[]> {
+export async function trainingRuns(values: KeyValues, now = Date.now()): Promise<QueuedTraining[]> {
   const read = async <T extends SharedRun | SharedMicro>(key: string): Promise<T | undefined> =>
     (await readShared<T>(values, key).catch(() => undefined))?.record;
   const runs = await Promise.all(
-    (await runIds(values)).map(async (id): Promise<TrainingRun | undefined> => {
+    (await runIds(values)).map(async (id): Promise<QueuedTraining | undefined> => {
       const run = await read<SharedRun>(runKey(id));
       if (!run) return undefined;
       const micros = (await Promise.all((await values.keys(microPrefix(id))).map((key) => read<SharedMicro>(key)))).flatMap(
