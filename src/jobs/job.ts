@@ -9,8 +9,8 @@ export type JobStatus = "queued" | "in_progress" | "completed" | "failed";
 export type GenerationKind = "text" | "image" | "video" | "extension";
 
 /**
- * What two workers do together. `guidance`: the steps, each with one branch of guidance; `vae-time`: the VAE's work, each with frames of the
- * clip; `vae-space`: the same, each with rows of its pictures.
+ * What two workers do together. `guidance`: the steps, each with one branch of guidance; `vae-time`: the VAE's work, each with frames of
+ * the clip; `vae-space`: the same, each with rows of its pictures.
  */
 export type JobSplit = "guidance" | "vae-time" | "vae-space";
 

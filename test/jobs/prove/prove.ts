@@ -1,6 +1,6 @@
 /**
- * Jobs while everything that works on them is killed -9 at random: workers, the server that takes requests, the NATS server, the leader of a
- * cluster. Each job must have one result, with the bytes of an undisturbed run, and no step that was saved may be done again.
+ * Jobs while everything that works on them is killed -9 at random: workers, the server that takes requests, the NATS server, the leader of
+ * a cluster. Each job must have one result, with the bytes of an undisturbed run, and no step that was saved may be done again.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
