@@ -5,6 +5,7 @@ import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { takenUp } from "../pipelines/options/saved.ts";
 import { decodeVideo } from "../video/decode.ts";
 import type { Frame } from "../video/frame.ts";
+import { keptAdapter } from "./adapters.ts";
 import type { Blobs } from "./backend.ts";
 import type { JobRequest } from "./job.ts";
 
@@ -22,7 +23,10 @@ export async function askedOf(
   { signal, most }: { signal: AbortSignal; most: number },
 ): Promise<AskedJob> {
   const { kind, prompt, negativePrompt, width, height, frames, fps, steps, guidance, seed, strength } = request;
-  const own = defined({ negative: negativePrompt, width, height, frames, fps, steps, guidance, seed });
+  const loras = request.adapters?.length
+    ? await Promise.all(request.adapters.map(async (one) => ({ adapter: await keptAdapter(blobs, one), scale: one.scale })))
+    : undefined;
+  const own = defined({ loras, negative: negativePrompt, width, height, frames, fps, steps, guidance, seed });
   const resumed = saved?.state.task;
   const settings: GenerateOptions = saved
     ? { ...(resumed ? takenUp(saved.settings, resumed) : {}), ...own, prompt, start: saved.state }

@@ -14,6 +14,14 @@ export type GenerationKind = "text" | "image" | "video" | "extension";
  */
 export type JobSplit = "guidance" | "vae-time" | "vae-space";
 
+/** An adapter that a job asks for, which is kept beside it. */
+export interface JobAdapter {
+  /** As requests call it. */
+  readonly name: string;
+  readonly blob: string;
+  readonly scale: number;
+}
+
 /** What a video is to be, with the API's names resolved; settings left out are the model's own. */
 export interface JobRequest {
   readonly kind: GenerationKind;
@@ -33,6 +41,7 @@ export interface JobRequest {
   readonly sample?: { readonly index: number; readonly of: number };
   /** How much of a video's steps are run, 0 to 1. */
   readonly strength?: number;
+  readonly adapters?: readonly JobAdapter[];
   /** Blob of the input picture or video, as it was uploaded. */
   readonly input?: string;
 }

@@ -27,14 +27,14 @@ import {
 import { claim, fingerprintOf } from "./idempotency.ts";
 import type { Key } from "./keys.ts";
 import { operators, type OperatorOptions } from "./operators.ts";
-import { askedOf, remixOf, type AskedVideo } from "./request.ts";
+import { askedOf, remixOf, type AskedVideo, type Offered } from "./request.ts";
 import { ICON, PAGE, POLICY, STYLE } from "./page/html.ts";
 import type { Roster } from "./roster.ts";
 import { Router, type Asking, type RouterOptions } from "./router.ts";
 import { Slots } from "./slots.ts";
 import { videoOf } from "./video.ts";
 
-export interface AppOptions extends RouterOptions, OperatorOptions {
+export interface AppOptions extends RouterOptions, OperatorOptions, Offered {
   readonly store: JobStore;
   readonly board: JobBoard;
   readonly roster: Roster;
@@ -166,7 +166,7 @@ export function createApp(options: AppOptions): Hono {
       webhook,
       ask: async () => {
         const { input, from } = await videoOfFields(video, asking.key);
-        const asked = await askedOf(offer, kind, prompt, like(fields, from, shape.shape), input);
+        const asked = await askedOf(options, kind, prompt, like(fields, from, shape.shape), input);
         return { asked, input, ...(from ? { remixedFrom: from.id } : {}) };
       },
     });
@@ -198,7 +198,7 @@ export function createApp(options: AppOptions): Hono {
       return await make(asking, {
         fields: given,
         webhook,
-        ask: async () => ({ asked: await askedOf(offer, input ? "image" : "text", prompt, fields, input), ...(input ? { input } : {}) }),
+        ask: async () => ({ asked: await askedOf(options, input ? "image" : "text", prompt, fields, input), ...(input ? { input } : {}) }),
       });
     },
   );

@@ -15,18 +15,29 @@ const number = z.union([
     .regex(/^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i)
     .transform(Number),
 ]);
-/** An object, or JSON of one. */
-const object = z.union([
-  z.record(z.string(), z.unknown()),
-  z.string().transform((text, context) => {
-    try {
-      const value: unknown = JSON.parse(text);
-      if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    } catch {
-      // told below
-    }
-    context.addIssue({ code: "custom" });
-    return z.NEVER;
+/** An object of a shape, or JSON of one. */
+const json = <T extends z.ZodType>(shape: T) =>
+  z.union([
+    shape,
+    z.string().transform((text, context): z.output<T> => {
+      try {
+        const read = shape.safeParse(JSON.parse(text));
+        if (read.success) return read.data;
+      } catch {
+        // told below
+      }
+      context.addIssue({ code: "custom" });
+      return z.NEVER;
+    }),
+  ]);
+const object = json(z.record(z.string(), z.unknown()));
+const name = z.string().min(1).max(64);
+/** As vLLM-Omni names one, or as diffusers' `set_adapters` takes several. */
+const loraShape = z.union([
+  z.strictObject({ name, scale: number.optional() }),
+  z.strictObject({
+    adapter_names: z.union([name, z.array(name).min(1).max(8)]),
+    adapter_weights: z.union([number, z.array(number).max(8)]).optional(),
   }),
 ]);
 /** What was uploaded: in a form a file. */
@@ -53,7 +64,9 @@ const own = {
   negative_prompt: z.string().max(100_000).optional().describe("a text that says what not to show"),
   seed: number.optional().describe("a whole number; the same seed gives the same video"),
   flow_shift: number.optional().describe("a number; no model here has a flow schedule, so it is refused"),
-  lora: object.optional().describe("an object of name and scale; refused, as adapters cannot be chosen by a request"),
+  lora: json(loraShape)
+    .optional()
+    .describe("an object of name and scale, or of adapter_names and adapter_weights, of adapters that the server has"),
 };
 const strength = number.optional().describe("a number above 0, up to 1: how far from the given video the result may go");
 /** What `extra_params` may hold. */
@@ -131,7 +144,9 @@ export const deletedShape = z
 export const modelsShape = z
   .object({
     object: z.literal("list"),
-    data: z.array(z.object({ id: z.string(), object: z.literal("model"), created: z.number(), owned_by: z.string() })),
+    data: z.array(
+      z.object({ id: z.string(), object: z.literal("model"), created: z.number(), owned_by: z.string(), adapters: z.array(z.string()) }),
+    ),
   })
   .meta({ id: "ModelList" });
 export const errorShape = z

@@ -1,6 +1,7 @@
 /** What operators and their programs ask: models, metrics, health, and the description of all calls. */
 import type { JobBackend } from "../jobs/backend.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
+import type { Adapters } from "./adapters.ts";
 import { ApiError } from "./errors.ts";
 import { modelsShape } from "./fields.ts";
 import type { Metrics } from "./metrics.ts";
@@ -11,15 +12,19 @@ export interface OperatorOptions {
   readonly backend: JobBackend;
   readonly metrics: Metrics;
   readonly offer: ModelOffer;
+  readonly adapters: Adapters;
   readonly version: string;
   /** Why nothing is worked on, in words that follow "got that"; undefined where something is. */
   readonly trouble: () => string | undefined;
 }
 
-export function operators(router: Router, { backend, metrics, offer, version, trouble }: OperatorOptions): void {
+export function operators(router: Router, { backend, metrics, offer, adapters, version, trouble }: OperatorOptions): void {
   const started = Math.floor(Date.now() / 1000);
   router.on({ method: "get", path: "/v1/models", summary: "What videos can be made with", gives: modelsShape }, async () =>
-    Response.json({ object: "list", data: [{ id: offer.name, object: "model", created: started, owned_by: "cogwheel" }] }),
+    Response.json({
+      object: "list",
+      data: [{ id: offer.name, object: "model", created: started, owned_by: "cogwheel", adapters: adapters.names }],
+    }),
   );
   router.on({ method: "get", path: "/metrics", summary: "For Prometheus", gives: "text/plain" }, async () => {
     const text = await metrics.text();

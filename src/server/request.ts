@@ -9,6 +9,7 @@ import type { OptionName } from "../pipelines/options/table.ts";
 import { latentFrames } from "../pipelines/settings.ts";
 import { decodeVideo } from "../video/decode.ts";
 import type { Frame } from "../video/frame.ts";
+import type { Adapters } from "./adapters.ts";
 import { ApiError, invalid } from "./errors.ts";
 import { Slots } from "./slots.ts";
 import { checked, extraFields, type SettingFields } from "./fields.ts";
@@ -33,12 +34,18 @@ type Numbers = { [K in keyof typeof OPTION_OF as (typeof OPTION_OF)[K]]?: K exte
 /** Seconds that the reading of an input may take. */
 const DECODE_MS = 60_000;
 
+/** What can be made. */
+export interface Offered {
+  readonly offer: ModelOffer;
+  readonly adapters: Adapters;
+}
+
 /**
  * What the fields ask of this model.
  * @param input the picture or the video as it was uploaded
  */
 export async function askedOf(
-  offer: ModelOffer,
+  { offer, adapters }: Offered,
   kind: GenerationKind,
   prompt: string,
   fields: SettingFields,
@@ -46,6 +53,7 @@ export async function askedOf(
 ): Promise<AskedVideo> {
   const given = withExtra(fields);
   refuseUnknown(offer, given);
+  const chosen = given.lora === undefined ? undefined : adapters.chosen(given.lora);
   const options = optionsOf(offer, given);
   const frames = input && (await framesOf(input, kind, options.frames ?? offer.defaults.frames));
   const begins: Pick<GenerateOptions, "image" | "video"> = frames
@@ -63,7 +71,7 @@ export async function askedOf(
     height: settings.height,
     frames: settings.frames,
     fps: settings.fps,
-    ...defined({ seed: options.seed, strength, negativePrompt: negative, steps, guidance }),
+    ...defined({ seed: options.seed, strength, negativePrompt: negative, steps, guidance, adapters: chosen }),
   };
 }
 
@@ -89,16 +97,11 @@ function withExtra({ extra_params: extra = {}, ...fields }: SettingFields): Sett
   return { ...fields, ...checked(extraFields, extra) };
 }
 
-function refuseUnknown(offer: ModelOffer, { model, lora, flow_shift }: Pick<SettingFields, "model" | "lora" | "flow_shift">): void {
+function refuseUnknown(offer: ModelOffer, { model, flow_shift }: Pick<SettingFields, "model" | "flow_shift">): void {
   if (model !== undefined && model !== offer.name)
     throw new ApiError(400, "model_not_found", `model must be ${offer.name}, which is what this server has, got ${JSON.stringify(model)}`, {
       param: "model",
     });
-  if (lora !== undefined)
-    throw invalid(
-      "lora must be left out: adapters of this server are not chosen by a request, got an object; open a model that has it merged",
-      "lora",
-    );
   if (flow_shift !== undefined)
     throw invalid(`flow_shift must be left out: CogVideoX is no flow model, got ${flow_shift}; leave it out`, "flow_shift");
 }

@@ -7,6 +7,7 @@ import type { JobBackend } from "../jobs/backend.ts";
 import { JobStore } from "../jobs/store.ts";
 import type { Tracing } from "../jobs/tracing.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
+import { Adapters, type AdapterOptions } from "./adapters.ts";
 import { createApp } from "./app.ts";
 import { JobBoard } from "./board.ts";
 import { forgetKeys } from "./idempotency.ts";
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly host?: string;
   /** Default: any free one. */
   readonly port?: number;
+  /** Adapters that requests may ask for. Default: none. */
+  readonly adapters?: AdapterOptions;
   /** Bytes of a request's body. Default 100 MB. */
   readonly maxUpload?: number;
   /** Jobs that may wait or be worked on. Default 1000. */
@@ -76,6 +79,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       "serve",
       `a server that others can reach must ask for keys, got host ${host} and no key; add one: cogwheel serve keys add NAME`,
     );
+  const adapters = await Adapters.open(backend, offer, options.adapters ?? { files: new Map(), maxScale: 0 });
   const ended = new AbortController();
   const store = new JobStore(backend);
   const board = await JobBoard.open(store);
@@ -95,6 +99,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     keys,
     metrics,
     offer,
+    adapters,
     version,
     locked,
     maxUpload,

@@ -68,6 +68,11 @@ export const serve = defineCommand<[], ServeFlags>({
       ...modelDeviceFlags(),
       new Option("--host <address>", "address to listen at; others than this machine's own need keys").default("127.0.0.1"),
       new Option("--port <n>", "port to listen at; 0 takes a free one").argParser(number).default(8000),
+      new Option(
+        "--lora <name=file>",
+        "an adapter (.safetensors) that requests may ask for by this name; may be given several times",
+      ).argParser((one: string, all: readonly string[] = []) => [...all, one]),
+      new Option("--lora-scale <n>", "the largest scale that may be asked for").argParser(number).default(2),
       new Option("--max-upload <size>", "bytes that a request may have (default: 100MB)").argParser(byteCount),
       new Option("--max-jobs <n>", "jobs that may wait or be worked on (default: 1000)").argParser(number),
       new Option("--private-webhooks", "let webhooks go to addresses of this machine and its networks too"),

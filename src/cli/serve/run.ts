@@ -9,6 +9,7 @@ import { CogwheelError } from "../../base/errors.ts";
 import { startServer } from "../../server/serve-node.ts";
 import { WorkerBeside } from "../../server/worker-node.ts";
 import type { ModelDeviceFlags } from "../flags.ts";
+import { readInput } from "../files.ts";
 import { modelName } from "../worker.ts";
 import { EMBEDDED_MODEL, packageInfo, packageRoot } from "../package-root.ts";
 import { interruptible } from "../terminal/interrupt.ts";
@@ -32,6 +33,9 @@ export interface ServeFlags extends ModelDeviceFlags {
   maxUpload?: number;
   maxJobs?: number;
   privateWebhooks?: boolean;
+  /** `NAME=FILE` each. */
+  lora?: readonly string[];
+  loraScale: number;
   worker: boolean;
   lease?: number;
 }
@@ -42,12 +46,30 @@ function workerArgs({ queue, model, variant, adapter, dtype, lease }: ServeFlags
   return [join(packageRoot, "dist/launch.js"), "worker", "--queue", queue, ...flags, "--until-input-ends"];
 }
 
+/** Bytes of an adapter's file at most. */
+const ADAPTER_BYTES = 4e9;
+
+async function adapterFiles(given: readonly string[] = []): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const text of given) {
+    const [, name, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (name === undefined || path === undefined || files.has(name))
+      throw new CogwheelError(
+        "serve",
+        `--lora must be NAME=FILE, each name once, got ${JSON.stringify(text)}; such as water=lora.safetensors`,
+      );
+    files.set(name, new Uint8Array(await readInput(path, { limit: ADAPTER_BYTES })));
+  }
+  return files;
+}
+
 export async function runServer(flags: ServeFlags): Promise<undefined> {
   const { queue, host, port, maxUpload, maxJobs, privateWebhooks, model = EMBEDDED_MODEL } = flags;
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new CogwheelError("serve", `--port must be a whole number from 0 to 65535, got ${port}`);
   if (maxJobs !== undefined && (!Number.isInteger(maxJobs) || maxJobs < 1))
     throw new CogwheelError("serve", `--max-jobs must be a whole number from 1 up, got ${maxJobs}`);
+  const adapters = { files: await adapterFiles(flags.lora), maxScale: flags.loraScale };
   using interruption = interruptible();
   const { signal } = interruption;
   const offer = { ...(await readOffer(model, { hub: { signal }, onWarning: complain })), name: modelName(model) };
@@ -59,6 +81,7 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
     version: packageInfo().version,
     host,
     port,
+    adapters,
     script: new Uint8Array(await readFile(join(packageRoot, "dist/cogwheel-serve-page.js"))),
     ...defined({ maxUpload, maxJobs, privateWebhooks, tracing: await Tracing.load(packageInfo().version, complain) }),
     trouble: () => (flags.worker ? (worker ? worker.trouble : "the worker has not begun") : undefined),

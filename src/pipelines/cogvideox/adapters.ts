@@ -39,7 +39,10 @@ export async function readAdapters({ parts }: Model, inputs: readonly LoraInput[
 }
 
 /** Adapters as changes of this transformer's weights. */
-export async function changesOf({ configs }: Model, adapters: readonly ScaledLora[]): Promise<Map<string, LoraChange[]> | undefined> {
+export async function changesOf(
+  { configs }: Pick<Model, "configs">,
+  adapters: readonly ScaledLora[],
+): Promise<Map<string, LoraChange[]> | undefined> {
   if (!adapters.length) return undefined;
   const shapes = components.transformer.weights(configs.transformer);
   const { loraChanges } = await import("../../models/lora/changes.ts");

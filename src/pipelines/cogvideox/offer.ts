@@ -12,9 +12,9 @@ import { readAdvice, readConfigs } from "./configs.ts";
 import { settingsFor } from "./sizes.ts";
 
 export interface ModelOffer {
-  readonly configs: Configs;
   /** The checkpoint's name: of a path the last part. */
   readonly name: string;
+  readonly configs: Configs;
   readonly rules: ModelRules;
   /** What a generation does where it is not told otherwise. */
   readonly defaults: Settings;
