@@ -4,6 +4,7 @@ import { dirname, extname, join, posix, relative } from "node:path";
 import { createRequire } from "node:module";
 import MarkdownIt from "markdown-it";
 import anchors from "markdown-it-anchor";
+import mermaid from "mermaid";
 import MiniSearch from "minisearch";
 import { createHighlighter } from "shiki";
 import { brokenLinks } from "./links.mjs";
@@ -81,8 +82,10 @@ export async function buildSite(out) {
   for (const { path, title } of PAGES) {
     const page = pageOf(path);
     const markdown = documentMarkdown(highlight, (link) => addressOf(path, page, link));
-    const env = { sections: [] };
+    const env = { sections: [], drawings: [] };
     const body = markdown.render(readFileSync(join(ROOT, path), "utf8"), env);
+    for (const drawing of env.drawings)
+      await mermaid.parse(drawing).catch((error) => broken.push(`${path}: a drawing cannot be drawn: ${error.message}`));
     for (const section of env.sections) index.add({ ...section, id: `${page}#${section.id}`, page: title });
     write(page, layout({ page, title, body, outline: env.sections.filter(({ level }) => level === 2 || level === 3) }));
   }
@@ -104,7 +107,7 @@ export async function buildSite(out) {
   return { pages: PAGES.length, sources: shown.length, broken: [...broken, ...brokenLinks(out)] };
 }
 
-/** What reads one document. `env.sections` gets its headings, each with the text below it. */
+/** What reads one document. `env.sections` gets its headings, each with the text below it, `env.drawings` what Mermaid draws. */
 function documentMarkdown(highlight, address) {
   const markdown = new MarkdownIt({ html: true, linkify: false, highlight });
   markdown.use(anchors, {
@@ -123,7 +126,8 @@ function documentMarkdown(highlight, address) {
       if (token.type === "heading_open") {
         section = { id: token.attrGet("id") ?? "", level: Number(token.tag.slice(1)), title: plain(tokens[i + 1]), text: "" };
         env.sections.push(section);
-      } else if (token.type === "inline" && tokens[i - 1]?.type !== "heading_open") section.text += `${plain(token)}\n`;
+      } else if (token.type === "fence" && token.info.trim() === "mermaid") env.drawings.push(token.content);
+      else if (token.type === "inline" && tokens[i - 1]?.type !== "heading_open") section.text += `${plain(token)}\n`;
       else if (token.type === "fence") section.text += `${token.content}\n`;
       for (const child of token.children ?? []) {
         for (const name of ["href", "src"]) {
