@@ -13,7 +13,7 @@ import type { ModelRules, Settings } from "../pipelines/settings.ts";
 import { Turns } from "../pipelines/turns.ts";
 import { Video } from "../pipelines/video.ts";
 import type { RatesOptions } from "../tuning/rates.ts";
-import type { CheckpointSource } from "../sources/source.ts";
+import type { CheckpointSource, FileRange } from "../sources/source.ts";
 import { Channel, refusedOption } from "./channel.ts";
 import { ownOptions, type OwnOptions } from "./options.ts";
 import type { ModelFacts, NOT_SENT, OpeningModel, SentSource, SentStep, SentVideo } from "./protocol.ts";
@@ -88,11 +88,11 @@ export class ThreadModel implements AsyncDisposable {
     const thread = await startThread(worker);
     const channel = new Channel(thread.port, {
       busy: (busy) => thread.hold(busy),
-      async called(name, args) {
+      async called(name, args, signal) {
         const [number, method, given] = args as [number, string, unknown[]];
         const { callbacks, source } = tasks.get(number)!;
         if (name === "callback") return await callbacks.get(method)!(...given);
-        return method === "dispose" ? await source![Symbol.asyncDispose]() : await readOf(source!, method, given);
+        return method === "dispose" ? await source![Symbol.asyncDispose]() : await readOf(source!, method, given, signal);
       },
       told(name, args) {
         const task = tasks.get(args[0] as number);
@@ -246,11 +246,21 @@ function copied(error: unknown, options: object): unknown {
 
 function sentSource(source: CheckpointSource): SentSource {
   const { label, pieceBytes } = source;
-  return { task: 0, label, versions: source.version !== undefined, ...(pieceBytes === undefined ? {} : { pieceBytes }) };
+  return {
+    task: 0,
+    label,
+    versions: source.version !== undefined,
+    prefetches: source.prefetch !== undefined,
+    ...(pieceBytes === undefined ? {} : { pieceBytes }),
+  };
 }
 
-async function readOf(source: CheckpointSource, method: string, args: unknown[]): Promise<unknown> {
-  if (method === "read") return await source.read(...(args as [string, number, number]));
+async function readOf(source: CheckpointSource, method: string, args: unknown[], signal: AbortSignal): Promise<unknown> {
+  if (method === "read") return await source.read(...(args as [string, number, number]), undefined, signal);
+  if (method === "prefetch") {
+    source.prefetch!(...(args as [readonly FileRange[]]), signal);
+    return await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
   if (method === "list") return await source.list();
   const [path] = args as [string];
   return method === "exists" ? await source.exists(path) : method === "size" ? await source.size(path) : await source.version!(path);

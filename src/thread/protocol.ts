@@ -53,7 +53,9 @@ export interface SentOptions {
 export interface SentSource {
   readonly task: number;
   readonly label: string;
+  /** Does it know of versions, and can it be told what will be read? */
   readonly versions: boolean;
+  readonly prefetches: boolean;
   readonly pieceBytes?: number;
 }
 

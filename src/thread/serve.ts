@@ -113,7 +113,7 @@ export function serve(port: Port, load: () => Promise<Engine>): () => Promise<vo
     return transferred(await run);
   }
 
-  const sourceOf = ({ task, label, versions, pieceBytes }: SentSource): CheckpointSource => {
+  const sourceOf = ({ task, label, versions, prefetches, pieceBytes }: SentSource): CheckpointSource => {
     const ask = <T>(method: string, args: readonly unknown[] = [], signal?: AbortSignal): Promise<T> =>
       channel.call("source", [task, method, args], signal);
     return {
@@ -123,6 +123,12 @@ export function serve(port: Port, load: () => Promise<Engine>): () => Promise<vo
       size: (path) => ask("size", [path]),
       ...(versions ? { version: (path) => ask<string | null>("version", [path]) } : {}),
       read: (path, start, end, _, signal) => ask("read", [path, start, end], signal),
+      ...(prefetches
+        ? {
+            // Lasts until the signal.
+            prefetch: (ranges, signal) => void ask("prefetch", [ranges], signal).catch(() => undefined),
+          }
+        : {}),
       ...(pieceBytes === undefined ? {} : { pieceBytes }),
       [Symbol.asyncDispose]: () => ask("dispose"),
     };

@@ -151,6 +151,7 @@ describe("what goes wrong", () => {
 it("a source stays here and reads for it", async () => {
   const source = await openSource(undefined);
   const reads: string[] = [];
+  const ahead: { path: string | undefined; signal: AbortSignal }[] = [];
   let broken: Error | undefined;
   const model = await Threaded.open({
     label: "mine/moving-shapes",
@@ -161,11 +162,15 @@ it("a source stays here and reads for it", async () => {
       reads.push(path);
       return broken ? Promise.reject(broken) : source.read(path, start, end);
     },
+    prefetch: (ranges, signal) => void ahead.push({ path: ranges[0]?.path, signal }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   });
   expect(model.label).toBe("mine/moving-shapes");
   expect((await model.generate({ ...asked, steps: 1, frames: 1 })).made["model"]).toBe("moving-shapes");
   expect(reads).toContain("transformer/diffusion_pytorch_model.safetensors");
+  // It is told what will be read, until that is read.
+  expect(ahead.map(({ path }) => path)).toContain("transformer/diffusion_pytorch_model.safetensors");
+  expect(ahead.every(({ signal }) => signal.aborted)).toBe(true);
   broken = new Error("the disk is gone");
   await expect(model.generate({ ...asked, steps: 1, frames: 1 })).rejects.toBe(broken);
   await model.close();
