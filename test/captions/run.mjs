@@ -1,6 +1,6 @@
 // Captions and labels proved against real models of random weights, which answer nonsense, once by a server and once in the process:
-// `transformers serve` (FastAPI, PyTorch) with a tiny LLaVA, and transformers.js (ONNX Runtime) with a tiny SmolVLM and a tiny captioner
-// in the packed package as an app has it. What is held: the server is found out and understood, every picture that was sent is seen,
+// `transformers serve` (FastAPI, PyTorch) with a tiny LLaVA, and transformers.js (ONNX Runtime) with a tiny SmolVLM, a Florence-2 and a
+// captioner, in the packed package as an app has it. What is held: the server is found out and understood, every picture that was sent is seen,
 // nonsense is asked for again and marked, and nothing is asked twice. How good captions are it cannot say.
 //   npm run captions:prove          makes a Python environment once; COGWHEEL_PYTHON names another Python (requirements.txt)
 import { execFile, execFileSync, spawn } from "node:child_process";
@@ -234,15 +234,22 @@ async function inProcess(films) {
     labels.code === 3 && /must hold a JSON object/.test(labels.stdout),
     labels,
   );
-  const plain = config("plain", { url: `transformers:${join(models, "captioner")}`, path: "clip" });
-  const captioned = await data(start, "caption", plain);
+  for (const name of ["captioner", "florence"]) {
+    const url = `transformers:${join(models, name)}`;
+    const captioned = await data(start, "caption", config(`${name}-clip`, { url, path: "clip" }));
+    const made = rowsOf(join(folder, `${name}-clip`)).filter(({ caption }) => caption);
+    hold(`a model that only captions a picture does so: ${name}`, captioned.code === 0 && made.length === 5, captioned);
+    hold("of each its own", new Set(made.map(({ caption }) => caption)).size > 1, made);
+    const merged = await data(start, "caption", config(`${name}-merged`, { url }));
+    hold("and is not asked to merge", merged.code === 1 && /summariserUrl/.test(merged.stderr), merged);
+  }
+  const both = { url: `transformers:${join(models, "florence")}`, summariserUrl: chat };
+  const two = await data(start, "caption", config("two", both));
   hold(
-    "a model that only captions a picture does so",
-    captioned.code === 0 && rowsOf(join(folder, "plain")).every(({ caption }) => caption),
-    captioned,
+    "one that sees and one that writes caption by steps",
+    two.code === 0 && rowsOf(join(folder, "two")).every(({ caption }) => caption),
+    two,
   );
-  const merged = await data(start, "caption", config("merged", { url: `transformers:${join(models, "captioner")}` }));
-  hold("and is not asked to merge", merged.code === 1 && /summariserUrl/.test(merged.stderr), merged);
 }
 
 try {

@@ -2,6 +2,7 @@
 
 FOLDER/smolvlm      takes texts and pictures in turn, answers texts
 FOLDER/captioner    takes a picture, answers a text (vision-encoder-decoder)
+FOLDER/florence     takes a picture and a task, answers a text (Florence-2)
 
 Only the layout, the names of inputs and outputs and the tokenizer are SmolVLM's and ViT-GPT2's: layers are as plain as can be."""
 import json
@@ -65,6 +66,28 @@ class Decoder(nn.Module):
             x, key, value = layer(x, cache[2 * i], cache[2 * i + 1])
             present += [key, value]
         return (self.head(x), *present)
+
+
+class Hearing(nn.Module):
+    """Florence-2's decoder: embeds are given, and what the encoder made."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.decoder = Decoder(words, embeds=False)
+
+    def forward(self, x, encoded, encoded_mask, *cache):
+        heard = (encoded * encoded_mask[..., None]).mean(1, keepdim=True)
+        places = torch.ones(1, 1, dtype=torch.long).expand(x.shape[0], x.shape[1] + cache[0].shape[2])
+        return self.decoder(x + heard, places, *cache)
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x, mask):
+        return self.mix(x) * mask[..., None]
 
 
 class Eyes(nn.Module):
@@ -201,4 +224,70 @@ export(
     ["input_ids", "encoder_hidden_states", *past],
     ["logits", *present],
     {"input_ids": {0: "batch", 1: "length"}, "encoder_hidden_states": {0: "batch"}, "logits": {0: "batch", 1: "length"}} | growing,
+)
+
+folder = root / "florence"
+folder.mkdir(parents=True, exist_ok=True)
+words = tokenizer_for(folder, ["<pad>", "<s>", "</s>"])
+text = {"model_type": "florence2_language", "d_model": WIDTH, "vocab_size": words, "is_encoder_decoder": True}
+for side in ("encoder", "decoder"):
+    text |= {f"{side}_layers": LAYERS, f"{side}_attention_heads": HEADS}
+write(
+    folder,
+    config={
+        "model_type": "florence2",
+        "architectures": ["Florence2ForConditionalGeneration"],
+        "is_encoder_decoder": True,
+        "decoder_start_token_id": 2,
+        "text_config": text,
+    },
+    generation_config={"decoder_start_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    preprocessor_config=NORMAL
+    | {
+        "image_processor_type": "CLIPImageProcessor",
+        "processor_class": "Florence2Processor",
+        "size": {"height": SIDE, "width": SIDE},
+        "do_resize": True,
+        "tasks_answer_post_processing_type": {"<CAPTION>": "pure_text", "<MORE_DETAILED_CAPTION>": "pure_text"},
+        "task_prompts_without_inputs": {
+            "<CAPTION>": "What does the image describe?",
+            "<MORE_DETAILED_CAPTION>": "Describe with a paragraph what is shown in the image.",
+        },
+        "task_prompts_with_input": {},
+    },
+)
+past, present = [[f"{kind}.{i}.decoder.{part}" for i in range(LAYERS) for part in ("key", "value")] for kind in ("past_key_values", "present")]
+growing = {name: {0: "batch", 2: "length"} for name in past + present}
+export(
+    Eyes(),
+    (torch.zeros(1, 3, SIDE, SIDE),),
+    folder / "onnx/vision_encoder.onnx",
+    ["pixel_values"],
+    ["image_features"],
+    {"pixel_values": {0: "n"}, "image_features": {0: "n"}},
+)
+export(
+    nn.Embedding(words, WIDTH),
+    (torch.zeros(1, 5, dtype=torch.long),),
+    folder / "onnx/embed_tokens.onnx",
+    ["input_ids"],
+    ["inputs_embeds"],
+    {"input_ids": {0: "batch", 1: "length"}, "inputs_embeds": {0: "batch", 1: "length"}},
+)
+export(
+    Encoder(),
+    (torch.zeros(1, 7, WIDTH), torch.ones(1, 7, dtype=torch.long)),
+    folder / "onnx/encoder_model.onnx",
+    ["inputs_embeds", "attention_mask"],
+    ["last_hidden_state"],
+    {name: {0: "batch", 1: "length"} for name in ("inputs_embeds", "attention_mask", "last_hidden_state")},
+)
+export(
+    Hearing(words),
+    (torch.zeros(1, 1, WIDTH), torch.zeros(1, 7, WIDTH), torch.ones(1, 7, dtype=torch.long), *empty),
+    folder / "onnx/decoder_model_merged.onnx",
+    ["inputs_embeds", "encoder_hidden_states", "encoder_attention_mask", *past],
+    ["logits", *present],
+    {name: {0: "batch", 1: f"length of {name}"} for name in ("inputs_embeds", "encoder_hidden_states", "encoder_attention_mask", "logits")}
+    | growing,
 )

@@ -1,7 +1,7 @@
 /**
  * A model that sees without a server: transformers.js runs it in this process, and it answers as an endpoint does. The library is the
  * user's to install, and neither it nor the model is loaded before something must be asked. Two kinds of models are known: those that
- * take texts and pictures in turn (SmolVLM, Qwen-VL …), and those that caption one picture and hear nothing (ViT-GPT2 and its like).
+ * take texts and pictures in turn (SmolVLM, Qwen-VL …), and those that caption one picture and hear nothing (Florence-2, ViT-GPT2 …).
  */
 import { CogwheelError } from "../../base/errors.ts";
 import { linkedAbort } from "../../base/linked-abort.ts";
@@ -27,7 +27,7 @@ interface Library {
   readonly RawImage: { fromBlob(blob: Blob): Promise<object> };
   readonly InterruptableStoppingCriteria: new () => { interrupt(): void };
   readonly random: { seed(seed: number): void };
-  pipeline(task: "image-to-text", model: string, options: object): Promise<Captioner>;
+  pipeline(task: "image-to-text", model: string, options: object): Promise<Pipeline>;
 }
 interface Loads<Made> {
   from_pretrained(model: string, options: object): Promise<Made>;
@@ -45,14 +45,25 @@ interface Processor {
   apply_chat_template(messages: readonly object[], options: { add_generation_prompt: true }): string;
   batch_decode(ids: Ids, options: { skip_special_tokens: true }): string[];
 }
+/** Florence-2's. */
+interface TaskProcessor extends Pick<Processor, "batch_decode"> {
+  (picture: object, task: string): Promise<Inputs>;
+}
 interface Generator {
   generate(options: object): Promise<Ids>;
 }
-type Captioner = (picture: object, options: object) => Promise<readonly { readonly generated_text: string }[]>;
+type Pipeline = (picture: object, options: object) => Promise<readonly { readonly generated_text: string }[]>;
+
+/** Says in words what a picture shows. @param how options of the library's `generate` */
+type Captioner = (picture: object, task: "short" | "long", how: object) => Promise<string>;
 
 /** Those whose processor takes a text with places of pictures, and then the pictures. */
 const CHAT = ["smolvlm", "idefics3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3", "gemma3n"] as const;
 const CAPTIONER = "vision-encoder-decoder";
+const FLORENCE = "florence2";
+/** Florence-2's tasks: the short one where an answer is asked for that has so few tokens. */
+const TASKS = { short: "<CAPTION>", long: "<MORE_DETAILED_CAPTION>" } as const;
+const SHORT_TOKENS = 256;
 /** Tokens of an answer, where nobody says. */
 const MOST_TOKENS = 512;
 
@@ -144,11 +155,11 @@ export class InProcessModel implements Pick<Endpoint, "chat"> {
     const { max_tokens: _, ...options } = this.#options.body ?? {};
     try {
       const { model_type: kind } = await library.AutoConfig.from_pretrained(model, options);
-      if (kind === CAPTIONER) {
-        const captioner = await library.pipeline("image-to-text", model, options);
+      if (kind === CAPTIONER || kind === FLORENCE) {
+        const captioner = await (kind === FLORENCE ? florence : pipeline)(library, model, options);
         return { library, answers: (request, most, stop) => this.#caption(library, captioner, request, most, stop) };
       }
-      if (!CHAT.some((known) => known === kind)) throw new Error(`${kind}, and known are ${[...CHAT, CAPTIONER].join(", ")}`);
+      if (!CHAT.some((known) => known === kind)) throw new Error(`${kind}, and known are ${[...CHAT, FLORENCE, CAPTIONER].join(", ")}`);
       const processor = await library.AutoProcessor.from_pretrained(model, options);
       const generator = await library.AutoModelForImageTextToText.from_pretrained(model, options);
       return { library, answers: (request, most, stop) => converse(library, processor, generator, request, most, stop) };
@@ -165,7 +176,7 @@ export class InProcessModel implements Pick<Endpoint, "chat"> {
   async #caption(
     library: Library,
     captioner: Captioner,
-    { parts, schema, temperature }: ChatRequest,
+    { parts, schema, temperature, maxTokens = MOST_TOKENS }: ChatRequest,
     most: number,
     stop: object,
   ): Promise<Made> {
@@ -176,13 +187,25 @@ export class InProcessModel implements Pick<Endpoint, "chat"> {
         `only captions a picture, and cannot ${schema ? "label clips" : "merge captions"}; ` +
           (schema ? "name another model in label.url" : "name a model that writes in summariserUrl, or say path clip"),
       );
-    const [said] = await captioner(await pictureOf(library, pictures[pictures.length >> 1]!), {
-      max_new_tokens: most,
-      ...sampling(temperature),
-      stopping_criteria: stop,
-    });
-    return { text: said!.generated_text, input: 0, output: 0 };
+    const picture = await pictureOf(library, pictures[pictures.length >> 1]!);
+    const how = { max_new_tokens: most, ...sampling(temperature), stopping_criteria: stop };
+    const text = await captioner(picture, maxTokens <= SHORT_TOKENS ? "short" : "long", how);
+    return { text, input: 0, output: 0 };
   }
+}
+
+async function pipeline(library: Library, model: string, options: object): Promise<Captioner> {
+  const made = await library.pipeline("image-to-text", model, options);
+  return async (picture, _, how) => (await made(picture, how))[0]!.generated_text;
+}
+
+async function florence(library: Library, model: string, options: object): Promise<Captioner> {
+  const processor = (await library.AutoProcessor.from_pretrained(model, options)) as unknown as TaskProcessor;
+  const generator = await library.AutoModelForImageTextToText.from_pretrained(model, options);
+  return async (picture, task, how) => {
+    const ids = await generator.generate({ ...(await processor(picture, TASKS[task])), ...how });
+    return processor.batch_decode(ids, { skip_special_tokens: true })[0]!;
+  };
 }
 
 const sampling = (temperature = 0): object => (temperature > 0 ? { do_sample: true, temperature } : { do_sample: false });
