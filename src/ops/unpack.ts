@@ -6,6 +6,7 @@ import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
 import { storedBytes, type Format } from "../graph/stored.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { dispatch } from "../plan/dispatch.ts";
+import { changeOf } from "../plan/low-rank.ts";
 import { unpackDispatches } from "../plan/unpack-weight.ts";
 
 interface Inputs {
@@ -70,7 +71,7 @@ export const unpackOp: Op<Inputs, Attrs, "y"> = {
   lower({ inputs: { x, scale, up, down }, attrs, outputs: { y } }, { caps, scratch, constant }) {
     // Bound in place of what this weight does not have: read-only, and the counters.
     const [none, loss] = [constant("none", new Float32Array(4), [4]), scratch([64], "u32")];
-    const changes = up && { rank: up.dim(0) };
+    const changes = up && { rank: up.dim(0), changeOf };
     const part = { ...attrs, firstRow: 0, rows: attrs.shape[0]!, from: 0, at: 0, ...(scale && { scales: scale.size }), ...changes };
     const dispatches = unpackDispatches(part, caps);
     const most = Math.max(...dispatches.map(({ change }) => change));

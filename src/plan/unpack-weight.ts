@@ -10,7 +10,7 @@ import { bytesOf, elements } from "../graph/dtype.ts";
 import { packedBytes, padTo, PANEL, Q8, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
 import { foldGrid, MAX_DISPATCH_FLOPS } from "./dispatch.ts";
-import { lowRankDispatch } from "./low-rank.ts";
+import type { changeOf } from "./low-rank.ts";
 
 /** Rows of a weight, and what becomes of them. A vector's rows are its values. */
 export interface Unpacking {
@@ -29,8 +29,9 @@ export interface Unpacking {
   /** How many scales there are: one, or one a row, of which the part's first is `scaleRow`. */
   readonly scales?: number;
   readonly scaleRow?: number;
-  /** Of the low-rank change that is added (`Unpacker` says how it lies). */
+  /** Of the low-rank change that is added (`Unpacker` says how it lies), and what makes it, with kernels that most pages never load. */
   readonly rank?: number;
+  readonly changeOf?: typeof changeOf;
   /** Is counted what f16 would lose? */
   readonly loss?: boolean;
 }
@@ -86,16 +87,13 @@ const THREADS = 64;
 const ITEMS_COUNTED = 16;
 const PANEL_ITEMS_COUNTED: Readonly<Record<Capabilities["kind"], number>> = { hardware: 4, software: 16 };
 
-/** Row of the packed weight that the first row of a part's `up` stands for: kernels read four at once. */
-export const upStart = ({ firstRow }: Pick<Unpacking, "firstRow">): number => firstRow - (firstRow % 4);
-
 const bounds = (start: number, bytes: number, granule: number): Range & { rest: number } => {
   const offset = start - (start % 256);
   return { offset, bytes: padTo(start - offset + bytes, granule), rest: start - offset };
 };
 
 /** Throws for rows that cannot be. */
-export function checkUnpacking({ format, shape, firstRow, rows, packing, from, at, rank }: Unpacking): void {
+export function checkUnpacking({ format, shape, firstRow, rows, packing, from, at }: Unpacking): void {
   const { values } = FORMATS[format];
   const whole = shape[0] ?? 1;
   const vector = shape.length < 2;
@@ -112,7 +110,6 @@ export function checkUnpacking({ format, shape, firstRow, rows, packing, from, a
       vector ? `${rows} values from ${firstRow}` : `rows of ${width}`,
       "store it in a type without blocks",
     );
-  if (rank && vector) refuse("a change must be of a matrix", `one of [${shape.join(", ")}]`, "leave it out");
   if (packing === "q8" && (format !== "q8_0" || vector))
     refuse("a weight in 8-bit panels must be a matrix of q8_0", `${format} [${shape.join(", ")}]`, "unpack it to numbers");
   if (at % 16 || from % (format === "f32" ? 4 : format === "e4m3" ? 1 : 2))
@@ -244,7 +241,7 @@ function q8Panels(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
   const begin = firstRow - (firstRow % PANEL);
   return [...windowsOf(part, geometry, begin, padTo(firstRow + rows, PANEL), caps)].flatMap(({ start, count }) => {
     const { row, mine } = rowsWithin(part, start, count);
-    const { changed, product, change } = changeOf(part, { row, rows: mine, inner, taps: 1 }, caps);
+    const { changed, product, change } = part.changeOf?.(part, { row, rows: mine, inner, taps: 1 }, caps, foldGrid) ?? UNCHANGED;
     const x = bounds(part.from + row * from, mine * from, 4);
     const y = bounds(part.at + start * to, count * to, 16);
     const own: UnpackDispatch = {
@@ -271,33 +268,7 @@ function q8Panels(part: Unpacking, caps: Capabilities): UnpackDispatch[] {
   });
 }
 
-/** Rows of a part that are changed. */
-interface Changed {
-  /** The first of them. */
-  readonly row: number;
-  readonly rows: number;
-  readonly inner: number;
-  readonly taps: number;
-}
-
-/** What makes the change of some rows, where there is one; the row of it that theirs begin with; and the bytes that it takes. */
-function changeOf(
-  part: Unpacking,
-  { row, rows, inner, taps }: Changed,
-  caps: Capabilities,
-): { readonly product: readonly UnpackDispatch[]; readonly changed: number; readonly change: number } {
-  const { rank = 0, firstRow } = part;
-  if (!rank || !rows) return { product: [], changed: 0, change: 0 };
-  const at = firstRow + row - upStart(part);
-  const changed = at % 4;
-  const width = padTo(inner, 4) / 4;
-  const made = changed + rows;
-  const outs4 = padTo(firstRow + part.rows - upStart(part), 4) / 4;
-  const change = 16 * made * taps * width;
-  const none = { offset: 0, bytes: 0 };
-  const product = lowRankDispatch({ rank, outs4, first: (at - changed) / 4, rows: made, taps, width }, caps);
-  return { product: [{ ...product, x: none, y: none, change }], changed, change };
-}
+const UNCHANGED = { product: [], changed: 0, change: 0 };
 
 /** Rows of a part that a window of the packed weight has, and the first of them. */
 function rowsWithin({ firstRow, rows }: Unpacking, start: number, count: number): { row: number; mine: number } {
@@ -374,7 +345,7 @@ function unpack(
 ): UnpackDispatch[] {
   const { format, dtype, scales = 0, scaleRow = 0, loss = false } = part;
   const { inner, taps } = params;
-  const { product, changed, change } = changeOf(part, { row, rows: changedRows, inner, taps }, caps);
+  const { product, changed, change } = part.changeOf?.(part, { row, rows: changedRows, inner, taps }, caps, foldGrid) ?? UNCHANGED;
   const [kernel, number] = KERNELS[format];
   const x = bounds(part.from + source.start, source.bytes, 4);
   const y = bounds(part.at + target.start, target.bytes, 16);

@@ -1,6 +1,6 @@
 /** The platform, in a browser: its own WebGPU and WebCodecs; results are handed over as bytes, not as files. */
 import { CogwheelError } from "../base/errors.ts";
-import type { AdapterRequest, FoundAdapter, ListedAdapter, OutputFiles } from "./types.ts";
+import type { AdapterRequest, FoundAdapter, ListedAdapter, OutputFiles, Spill } from "./types.ts";
 
 export { keptFiles } from "./kept-browser.ts";
 
@@ -36,6 +36,7 @@ export async function requestGpuAdapter({ adapter: want }: AdapterRequest = {}):
       `the browser must give an adapter${want === undefined ? "" : ` for "${want}"`}, got none; ` +
         "see chrome://gpu for why (a blocked driver, or hardware acceleration that is off).",
     );
+  if (!("document" in globalThis)) room = await (await import("./spill-page.ts")).spillRoom();
   const { name, kind } = describe(adapter);
   const fits =
     want === undefined ||
@@ -109,12 +110,11 @@ export function availableMemoryBytes(): number | undefined {
   return gibibytes === undefined ? undefined : gibibytes * 2 ** 29;
 }
 
-/** A page's disk can only be read and written synchronously by a worker that has opened its files beforehand. */
-export const spillRoom = (): number => 0;
+/** What the browser's private file system has room for, where a worker asks, who alone can read and write it as it goes. */
+let room = 0;
+export const spillRoom = (): number => room;
 
-export function openSpill(): never {
-  throw new CogwheelError("vae", "a page's activations must lie in memory, got no room for them; choose a smaller size");
-}
+export const openSpill = async (bytes: number): Promise<Spill> => (await import("./spill-page.ts")).openSpill(bytes);
 
 export async function installWebCodecs(): Promise<"browser"> {
   if (typeof VideoEncoder === "undefined" || typeof VideoDecoder === "undefined") {

@@ -22,7 +22,7 @@ export function spillRoom(): number {
 }
 
 /** Opens so much of it. On POSIX systems the file has no name from the start, so that nothing is left behind whatever happens. */
-export function openSpill(bytes: number): Spill {
+export async function openSpill(bytes: number): Promise<Spill> {
   const path = join(folder(), randomBytes(8).toString("hex"));
   const failed = (what: string, error: unknown): never => {
     throw new CogwheelError(

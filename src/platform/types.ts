@@ -89,7 +89,7 @@ export interface Platform {
   availableMemoryBytes(): number | undefined;
   /** Bytes that may be spilled; 0 where none can be. */
   spillRoom(): number;
-  openSpill(bytes: number): Spill;
+  openSpill(bytes: number): Promise<Spill>;
   /** Makes WebCodecs' classes available on globalThis, and tells whose they are; throws a CogwheelError where there are none. */
   installWebCodecs(): Promise<"browser" | "package">;
   /** Throws unless a file (or a folder of files, `frame-0001.png` …) can be written there; writes nothing that stays. */

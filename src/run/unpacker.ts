@@ -6,7 +6,7 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { bytesOf, elements } from "../graph/dtype.ts";
 import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
-import { checkUnpacking, unpackDispatches, upStart, type Unpacking } from "../plan/unpack-weight.ts";
+import { checkUnpacking, unpackDispatches, type Unpacking } from "../plan/unpack-weight.ts";
 import { bindSteps, encodeStep, type Step } from "./steps.ts";
 
 /** A change of a weight by an adapter: factor · up · down (Hu et al. 2021, arXiv:2106.09685). */
@@ -129,10 +129,12 @@ export class Unpacker implements Disposable {
     // Of what is f16 already nothing is lost.
     const loss = part.format === "f16" && !scale && !changes ? undefined : part.loss;
     const rank = changes?.reduce((sum, change) => sum + change.rank, 0) ?? 0;
+    // Most pages have no adapter, and never load this.
+    const low = changes && (await import("./low-rank.ts"));
     const unpacking: Unpacking = {
       ...geometry(part),
       ...(scale ? { scales: scale.length, scaleRow: storedRow } : {}),
-      rank,
+      ...(low ? { rank, changeOf: low.changeOf } : {}),
       loss: loss !== undefined,
     };
     const dispatches = unpackDispatches(unpacking, this.gpu.caps);
@@ -148,10 +150,14 @@ export class Unpacker implements Disposable {
     try {
       const [nothing, written] = this.#placeholders();
       const scales = scale ? own("scale", scale) : nothing;
-      const up = changes ? own("up", stackedUp(changes, unpacking, storedRow, rank)) : nothing;
-      const down = changes ? (shared?.(changes, () => this.#down(changes, part, rank)) ?? this.#down(changes, part, rank)) : nothing;
+      const up = low ? own("up", low.stackedUp(changes!, unpacking, storedRow, rank)) : nothing;
+      const stackedDown = () => {
+        const data = low!.stackedDown(changes!, part, rank);
+        return this.gpu.buffer("unpack.down", data.byteLength, GPUBufferUsage.STORAGE, data);
+      };
+      const down = changes ? (shared?.(changes, stackedDown) ?? stackedDown()) : nothing;
       if (changes && !shared) owned.push(down);
-      const change = changes ? this.#changeOf(Math.max(...dispatches.map((one) => one.change))) : nothing;
+      const change = low ? low.changeBuffer(this.gpu, this.#changes, Math.max(...dispatches.map((one) => one.change))) : nothing;
       const whole = { scales, up, down, change };
       const held = Object.fromEntries(Object.entries(whole).map(([name, { buffer }]) => [name, { buffer }]));
       const sources = dispatches.map(({ params, grid, x, y, bound = {} }, index) => ({
@@ -180,49 +186,6 @@ export class Unpacker implements Disposable {
     this.#nothing ??= [0, 1].map((i) => this.gpu.buffer(`unpack.nothing${i}`, NOTHING_BYTES, GPUBufferUsage.STORAGE));
     return this.#nothing as readonly [OwnedBuffer, OwnedBuffer];
   }
-
-  /** At least so many bytes; parts that are prepared keep what they were bound to. */
-  #changeOf(bytes: number): OwnedBuffer {
-    const last = this.#changes.at(-1);
-    if (last && last.bytes >= bytes) return last;
-    const made = this.gpu.buffer("unpack.change", bytes, GPUBufferUsage.STORAGE);
-    this.#changes.push(made);
-    return made;
-  }
-
-  /** The inner factors stacked, [taps][rank][inputs up to a multiple of 4]. */
-  #down(changes: readonly LowRank[], { shape, packing }: UnpackPart, rank: number): OwnedBuffer {
-    const flat = packing === "natural" || packing === "vector";
-    const inner = flat ? elements(shape.slice(1)) : (shape[1] ?? 1);
-    const taps = flat ? 1 : elements(shape.slice(2));
-    const padded = padTo(inner, 4);
-    const data = new Float32Array(taps * rank * padded);
-    let first = 0;
-    for (const { down, rank: own } of changes) {
-      for (let tap = 0; tap < taps; tap++)
-        for (let r = 0; r < own; r++) {
-          const at = (tap * rank + first + r) * padded;
-          if (taps === 1) data.set(down.subarray(r * inner, (r + 1) * inner), at);
-          else for (let i = 0; i < inner; i++) data[at + i] = down[(r * inner + i) * taps + tap]!;
-        }
-      first += own;
-    }
-    return this.gpu.buffer("unpack.down", data.byteLength, GPUBufferUsage.STORAGE, data);
-  }
-}
-
-/** The outer factors of a part's rows, with `factor` in them, stacked: [rank][rows up to a multiple of 4]. */
-function stackedUp(changes: readonly LowRank[], part: Unpacking, storedRow: number, rank: number): Float32Array {
-  const before = part.firstRow - upStart(part);
-  const outs = padTo(before + part.rows, 4);
-  const data = new Float32Array(rank * outs);
-  let first = 0;
-  for (const { up, rank: own, factor } of changes) {
-    for (let row = 0; row < part.rows; row++)
-      for (let r = 0; r < own; r++) data[(first + r) * outs + before + row] = factor * up[(storedRow + row) * own + r]!;
-    first += own;
-  }
-  return data;
 }
 
 function geometry({ format, shape, firstRow, rows, packing, dtype, from, at }: UnpackPart): Unpacking {

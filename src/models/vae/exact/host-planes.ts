@@ -1,6 +1,7 @@
 /** A picture's activation in host memory or on a disk, written and read by tiles. */
 import { openSpill } from "#platform";
 import type { Region } from "../../../graph/region.ts";
+import type { PictureSize } from "./cut.ts";
 
 /** Where bytes lie. */
 interface Bytes extends Disposable {
@@ -8,24 +9,30 @@ interface Bytes extends Disposable {
   write(at: number, from: Uint8Array): void;
 }
 
+export const planesBytes = ({ height, width, position, planes }: PictureSize): number => planes * height * width * position;
+
 /** Planes (batch entries, frames, channels where they come first) of rows of positions. */
 export class HostPlanes implements Disposable {
-  readonly #bytes: Bytes;
+  readonly height: number;
+  readonly width: number;
+  /** Bytes of one position. */
+  readonly position: number;
+  readonly planes: number;
+  readonly bytes: number;
 
-  constructor(
-    readonly height: number,
-    readonly width: number,
-    /** Bytes of one position. */
-    readonly position: number,
-    readonly planes: number,
+  private constructor(
+    { height, width, position, planes }: PictureSize,
+    private readonly held: Bytes,
     /** Does it lie on a disk? */
-    readonly spilled = false,
+    readonly spilled: boolean,
   ) {
-    this.#bytes = spilled ? openSpill(this.bytes) : inMemory(planes, height * width * position);
+    [this.height, this.width, this.position, this.planes] = [height, width, position, planes];
+    this.bytes = planesBytes(this);
   }
 
-  get bytes(): number {
-    return this.planes * this.height * this.width * this.position;
+  static async create(size: PictureSize, spilled = false): Promise<HostPlanes> {
+    const held = spilled ? await openSpill(planesBytes(size)) : inMemory(size.planes, size.height * size.width * size.position);
+    return new HostPlanes(size, held, spilled);
   }
 
   read({ top, bottom, left, right }: Region): Uint8Array<ArrayBuffer> {
@@ -33,7 +40,7 @@ export class HostPlanes implements Disposable {
     const out = new Uint8Array(this.planes * (bottom - top) * row);
     let at = 0;
     for (let p = 0; p < this.planes; p++)
-      for (let h = top; h < bottom; h++, at += row) this.#bytes.read(this.#place(p, h, left), out.subarray(at, at + row));
+      for (let h = top; h < bottom; h++, at += row) this.held.read(this.#place(p, h, left), out.subarray(at, at + row));
     return out;
   }
 
@@ -44,7 +51,7 @@ export class HostPlanes implements Disposable {
     for (let p = 0; p < this.planes; p++)
       for (let h = owned.top; h < owned.bottom; h++) {
         const from = (p * rows + h - covered.top) * row + (owned.left - covered.left) * this.position;
-        this.#bytes.write(this.#place(p, h, owned.left), tile.subarray(from, from + length));
+        this.held.write(this.#place(p, h, owned.left), tile.subarray(from, from + length));
       }
   }
 
@@ -54,7 +61,7 @@ export class HostPlanes implements Disposable {
 
   /** Gives its memory back. */
   [Symbol.dispose](): void {
-    this.#bytes[Symbol.dispose]();
+    this.held[Symbol.dispose]();
   }
 }
 

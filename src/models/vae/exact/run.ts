@@ -15,7 +15,7 @@ import { Arenas } from "../../../run/arenas.ts";
 import { Program, type RunOptions } from "../../../run/program.ts";
 import type { WeightStore } from "../../../run/weight-store.ts";
 import { CutGraph, isMerge } from "./cut.ts";
-import { HostPlanes } from "./host-planes.ts";
+import { HostPlanes, planesBytes } from "./host-planes.ts";
 import { MergedStatistics } from "./statistics.ts";
 import { recordTile, tilesOf, type Tile } from "./tile.ts";
 
@@ -89,15 +89,15 @@ export class ExactRun implements Disposable {
     const cut = new CutGraph(graph);
     const host = new Map<number, HostPlanes>();
     const norms = new Map<number, Float32Array>();
-    const create = (tensor: Tensor): HostPlanes => {
-      const { height, width, planes, position } = cut.size(tensor);
+    const create = async (tensor: Tensor): Promise<HostPlanes> => {
+      const size = cut.size(tensor);
       const room = this.limits.hostBytes - this.#bytes(false);
-      const made = new HostPlanes(height, width, position, planes, planes * height * width * position > room);
+      const made = await HostPlanes.create(size, planesBytes(size) > room);
       this.#planes.add(made);
       return made;
     };
     const frames = graph.inputs.get("x")!;
-    const input = create(frames);
+    const input = await create(frames);
     const whole = { top: 0, left: 0, bottom: input.height, right: input.width };
     input.write(new Uint8Array(x.buffer, x.byteOffset, x.byteLength), whole, whole);
     host.set(frames.id, input);
@@ -113,7 +113,8 @@ export class ExactRun implements Disposable {
     let done = 0;
     for (const [i, section] of cut.sections.entries()) {
       const reused = cut.inPlace(section, i, last);
-      for (const tensor of section.kept) host.set(tensor.id, tensor === reused?.kept ? host.get(reused.residual.id)! : create(tensor));
+      for (const tensor of section.kept)
+        host.set(tensor.id, tensor === reused?.kept ? host.get(reused.residual.id)! : await create(tensor));
       this.#report.hostBytes = Math.max(this.#report.hostBytes, this.#bytes(false));
       this.#report.spilledBytes = Math.max(this.#report.spilledBytes, this.#bytes(true));
       const merged = section.stats.map(() => new MergedStatistics());
