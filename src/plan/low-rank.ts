@@ -10,7 +10,7 @@ import { lowRankProduct, matmulTnOctet, matmulTnQuad } from "#kernels";
 import type { Capabilities } from "../gpu/capabilities.ts";
 import type { Kernel } from "../gpu/kernel.ts";
 import type { foldGrid } from "./dispatch.ts";
-import type { UnpackDispatch, Unpacking } from "./unpack-weight.ts";
+import type { ChangedRows, MadeChange, Unpacking } from "./unpacking.ts";
 
 /** Row of the packed weight that the first row of a part's `up` stands for: kernels read four at once. */
 export const upStart = ({ firstRow }: Pick<Unpacking, "firstRow">): number => firstRow - (firstRow % 4);
@@ -18,22 +18,8 @@ export const upStart = ({ firstRow }: Pick<Unpacking, "firstRow">): number => fi
 /** So many, in vectors of 4. */
 export const vectors = (values: number): number => Math.ceil(values / 4);
 
-/** Rows of a part that are changed. */
-export interface ChangedRows {
-  /** The first of them. */
-  readonly row: number;
-  readonly rows: number;
-  readonly inner: number;
-  readonly taps: number;
-}
-
 /** What makes the change of some rows, where there is one; the row of it that theirs begin with; and the bytes that it takes. */
-export function changeOf(
-  part: Unpacking,
-  { row, rows, inner, taps }: ChangedRows,
-  caps: Capabilities,
-  fold: typeof foldGrid,
-): { readonly product: readonly UnpackDispatch[]; readonly changed: number; readonly change: number } {
+export function changeOf(part: Unpacking, { row, rows, inner, taps }: ChangedRows, caps: Capabilities, fold: typeof foldGrid): MadeChange {
   const { rank = 0, firstRow } = part;
   if (!rank || !rows) return { product: [], changed: 0, change: 0 };
   const at = firstRow + row - upStart(part);

@@ -6,7 +6,7 @@ import type { Kernel } from "../gpu/kernel.ts";
 import { padTo } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
 import { foldGrid } from "./dispatch.ts";
-import type { UnpackDispatch } from "./unpack-weight.ts";
+import type { UnpackDispatch } from "./unpacking.ts";
 
 /** What the device quantizes from, and to. */
 export const QUANTIZED_FROM = ["f32", "f16", "bf16"] as const;

@@ -1,10 +1,20 @@
 /** Changes of weights by adapters, as the kernels that make and add them read their factors. */
 import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
+import type { Packing } from "../graph/packing.ts";
 import { upStart, vectors } from "../plan/low-rank.ts";
-import type { Unpacking } from "../plan/unpack-weight.ts";
-import type { LowRank, UnpackPart } from "./unpacker.ts";
+import type { Unpacking } from "../plan/unpacking.ts";
 
 export { changeOf } from "../plan/low-rank.ts";
+
+/** A change of a weight by an adapter: factor · up · down (Hu et al. 2021, arXiv:2106.09685). */
+export interface LowRank {
+  /** [rows of the stored weight, rank] */
+  readonly up: Float32Array;
+  /** [rank, values of a row] */
+  readonly down: Float32Array;
+  readonly rank: number;
+  readonly factor: number;
+}
 
 const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
@@ -33,7 +43,7 @@ export function stackedUp(changes: readonly LowRank[], part: Unpacking, storedRo
 /** The inner factors stacked, [taps][rank][inputs up to a multiple of 4]. */
 export function stackedDown(
   changes: readonly LowRank[],
-  { shape, packing }: Pick<UnpackPart, "shape" | "packing">,
+  { shape, packing }: { readonly shape: readonly number[]; readonly packing: Packing },
   rank: number,
 ): Float32Array<ArrayBuffer> {
   const flat = packing === "natural" || packing === "vector";

@@ -6,18 +6,12 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { bytesOf, elements } from "../graph/dtype.ts";
 import { packedBytes, padTo, type Packing } from "../graph/packing.ts";
 import { FORMATS, type Format } from "../graph/stored.ts";
-import { checkUnpacking, unpackDispatches, type Unpacking } from "../plan/unpack-weight.ts";
+import { checkUnpacking, unpackDispatches } from "../plan/unpack-weight.ts";
+import type { Unpacking } from "../plan/unpacking.ts";
+import type { LowRank } from "./low-rank.ts";
 import { bindSteps, encodeStep, type Step } from "./steps.ts";
 
-/** A change of a weight by an adapter: factor · up · down (Hu et al. 2021, arXiv:2106.09685). */
-export interface LowRank {
-  /** [rows of the stored weight, rank] */
-  readonly up: Float32Array;
-  /** [rank, values of a row] */
-  readonly down: Float32Array;
-  readonly rank: number;
-  readonly factor: number;
-}
+export type { LowRank };
 
 /** Rows of a stored weight that become rows of a packed one. Parts of a weight may come in any order, and meet at any row. */
 export interface UnpackPart {
