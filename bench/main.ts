@@ -15,7 +15,7 @@ import type { BenchCase } from "./cases/case.ts";
 import { figureOps } from "./cases/figures.ts";
 import { trainingOps } from "./cases/training.ts";
 import { listedCases } from "./cases/listed.ts";
-import { figureModules } from "./cases/modules.ts";
+import { figureModules, keptStep } from "./cases/modules.ts";
 import { findPeers } from "./contenders/find.ts";
 import { ContenderProcess } from "./contenders/process.ts";
 import type { LoadRequest } from "./contenders/protocol.ts";
@@ -73,7 +73,7 @@ const wanted = (...names: string[]): boolean =>
 const all: readonly BenchCase[] = [
   ...figureOps,
   ...figureModules,
-  ...(given.quick && filter.length === 0 ? [] : [...trainingOps, ...listedCases]),
+  ...(given.quick && filter.length === 0 ? [] : [...trainingOps, keptStep, ...listedCases]),
 ];
 const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);

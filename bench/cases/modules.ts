@@ -67,6 +67,8 @@ export function blockCase(name: string, s: BlockSizes, target?: Target): BenchCa
 /** What a training step of a block trains: an adapter of rank 64 on attention's four matrices, or all of its weights. */
 export interface BlockStepSizes extends BlockSizes {
   readonly trained: "lora" | "full";
+  /** Keeps all that the forward pass computes, as peers do, in place of a block's input and attention's result. Default false. */
+  readonly keep?: boolean;
 }
 
 /** Layers that an adapter is trained on, and its rank. */
@@ -74,8 +76,8 @@ export const ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"] as const;
 export const RANK = 64;
 
 /**
- * A step of training through a block: forward, gradients with its parts computed again from the input but for attention's result, clipping,
- * AdamW (at a rate of 0, so that every run is the same). What is compared is the gradient of the block's input.
+ * A step of training through a block: forward, gradients (with its parts computed again from the input but for attention's result, unless
+ * all is kept), clipping, AdamW (at a rate of 0, so that every run is the same). What is compared is the gradient of the block's input.
  */
 export function blockStepCase(name: string, s: BlockStepSizes): BenchCase<"block_step", BlockStepSizes> {
   const { inputs, weights, output } = blockCase(name, s);
@@ -156,3 +158,10 @@ export const figureModules = [
   t5Case("T5-XXL block, 226 tokens", { heads: 64, headWidth: 64, inner: 10240, tokens: 226 }),
   decoderCase("VAE decoder, published widths, 2 latent frames of 4×4", { frames: 2, height: 4, width: 4 }, { ratio: 5 }),
 ] as const;
+
+/** What peers do in a step, who compute nothing again. */
+export const keptStep = blockStepCase("training step, lora, all kept, of a transformer block, 2B width, 226 + 512 tokens", {
+  ...{ heads: 30, headWidth: 64, text: 226, video: 512, timeWidth: 512 },
+  trained: "lora",
+  keep: true,
+});

@@ -40,10 +40,12 @@ export function blockStepBuilder(c: BenchCase<"block_step", BlockStepSizes>): Bu
   const [dx, ...found] = differentiate(
     [{ of: y, gradient: graph.input("dy", c.output) }],
     [hidden as never, ...list.map(([, tensor]) => tensor)],
-    {
-      again: ({ scope }) => (scope.startsWith(module) ? module : undefined),
-      keep: ({ op }) => op.name === "attention",
-    },
+    c.sizes.keep
+      ? {}
+      : {
+          again: ({ scope }) => (scope.startsWith(module) ? module : undefined),
+          keep: ({ op }) => op.name === "attention",
+        },
   );
   graph.output("y", dx!);
   // What the next block would read: without it half of the forward pass would be left out.

@@ -1,57 +1,26 @@
 /** jax-js on WebGPU: every case as a function under `jit`. */
 import { draw, permute, type BenchCase, type TensorSpec } from "../cases/case.ts";
 import type { AdaLnSizes, AttentionSizes, ConvSizes, GroupNormSizes } from "../cases/figures.ts";
+import type { BlockStepSizes } from "../cases/modules.ts";
 import { writeResult } from "../cases/result-file.ts";
 import { serve, type Contender, type Prepared } from "./protocol.ts";
 import { peerImport, peerVersion } from "./installed.ts";
 import { RunClock } from "../measure/clock.ts";
+import { jaxBlock, stepArguments } from "./jax-block.ts";
+import type { Array_, Func, Jax, Many } from "./jax-types.ts";
 import { offerNavigator, timeRuns } from "./navigator.ts";
 
-/** An operation takes its arguments over; `ref` keeps one for another use. */
-interface Array_ {
-  readonly ref: Array_;
-  add(o: Array_ | number): Array_;
-  mul(o: Array_ | number): Array_;
-  reshape(shape: readonly number[]): Array_;
-  data(): Promise<Float32Array>;
-  dispose(): void;
-  gpuBufferSync(): unknown;
-}
-type Func = (...inputs: Array_[]) => Array_;
-interface Jax {
-  init(device: string): Promise<string[]>;
-  defaultDevice(device: string): void;
-  jit(f: Func): Func;
-  getWebGPUDevice(): GPUDevice;
-  numpy: {
-    array(data: Float32Array, options: { shape: readonly number[] }): Array_;
-    matmul(a: Array_, b: Array_): Array_;
-    concatenate(list: Array_[], axis: number): Array_;
-  };
-  nn: {
-    softmax(x: Array_): Array_;
-    standardize(x: Array_, axis: number | readonly number[], options: { epsilon: number }): Array_;
-    silu(x: Array_): Array_;
-  };
-  lax: {
-    convGeneralDilated(
-      x: Array_,
-      w: Array_,
-      strides: readonly number[],
-      padding: readonly (readonly [number, number])[],
-      options?: object,
-    ): Array_;
-  };
-}
 interface Recipe {
   readonly inputs: readonly Array_[];
-  readonly f: Func;
+  readonly f: Func | Many;
+  /** How many of the results, one after another, are compared. Default 1. */
+  readonly compared?: number;
   readonly read?: (y: Float32Array) => Float32Array;
 }
 
 class JaxJs implements Contender {
   #jax!: Jax;
-  #open: { inputs: readonly Array_[]; f: Func } | undefined;
+  #open: { inputs: readonly Array_[]; f: (...inputs: Array_[]) => Array_ | Array_[] } | undefined;
   #clock = new RunClock();
 
   async open() {
@@ -81,6 +50,66 @@ class JaxJs implements Contender {
       f: (q, k, v) => this.#jax.numpy.matmul(this.#jax.nn.softmax(this.#jax.numpy.matmul(q!, k!).mul(s.width ** -0.5)), v!),
       read: (y) => permute(y, [s.heads, s.length, s.width], [1, 0, 2]),
     }),
+    matmul_nn: ({ inputs, weights }) => ({
+      inputs: [this.#array(inputs["x"]!), this.#array(weights["w"]!)],
+      f: (x, w) => this.#jax.numpy.matmul(x!, w!),
+    }),
+    matmul_tn: ({ inputs }) => ({
+      inputs: [this.#array(inputs["a"]!), this.#array(inputs["b"]!)],
+      f: (a, b) => this.#jax.numpy.matmul(a!.transpose(), b!),
+    }),
+    // All three, as this engine computes them; its own derivative of what attention is above.
+    attention_gradient: ({ inputs, sizes: s }: BenchCase<"attention_gradient", AttentionSizes>) => ({
+      inputs: [...["k", "q", "v"].map((name) => this.#array(inputs[name]!)), this.#array(inputs["dy"]!)],
+      f: (...given) =>
+        this.#jax.grad(
+          (k, q, v, dy) => {
+            const { numpy, nn } = this.#jax;
+            const y = numpy.matmul(nn.softmax(numpy.matmul(q!, k!.transpose([0, 2, 1])).mul(s.width ** -0.5)), v!);
+            return y
+              .transpose([1, 0, 2])
+              .reshape([s.length, s.heads * s.width])
+              .mul(dy!)
+              .sum();
+          },
+          { argnums: [0, 1, 2] },
+        )(...given),
+    }),
+    conv3d_gradient_x: ({ inputs, weights, sizes: s, output }: BenchCase<"conv3d_gradient_x", ConvSizes>) => ({
+      // The product is linear in x: its value does not matter, and `jit` leaves out what only it is for.
+      inputs: [
+        this.#jax.numpy.array(new Float32Array(output.reduce((n, m) => n * m, 1)), { shape: output }),
+        this.#array(weights["w"]!),
+        this.#array(inputs["dy"]!),
+      ],
+      f: (...given) => this.#jax.grad((x, w, dy) => this.#causal(s, x!, w!).mul(dy!).sum(), { argnums: [0] })(...given),
+    }),
+    conv3d_gradient_w: ({ inputs, sizes: s, output }: BenchCase<"conv3d_gradient_w", ConvSizes>) => ({
+      inputs: [
+        this.#jax.numpy.array(new Float32Array(output.reduce((n, m) => n * m, 1)), { shape: output }),
+        this.#array(inputs["x"]!),
+        this.#array(inputs["dy"]!),
+      ],
+      f: (...given) => this.#jax.grad((w, x, dy) => this.#causal(s, x!, w!).mul(dy!).sum(), { argnums: [0] })(...given),
+    }),
+    // Forward and gradients; without the clipping and the update that this engine's step has.
+    block_step: (c: BenchCase<"block_step", BlockStepSizes>) => {
+      const specs = { ...c.inputs, ...c.weights };
+      const trained = stepArguments(c);
+      const names = [...trained, ...Object.keys(specs).filter((name) => !trained.includes(name))];
+      return {
+        inputs: names.map((name) => this.#array(specs[name]!, name in c.weights && specs[name]!.shape.length === 2 ? [1, 0] : undefined)),
+        f: (...given) =>
+          this.#jax.grad(
+            (...list) => {
+              const { dy, ...w } = Object.fromEntries(names.map((name, i) => [name, list[i]!]));
+              return jaxBlock(this.#jax, c.sizes, w).mul(dy!).sum();
+            },
+            { argnums: trained.map((_, i) => i) },
+          )(...given),
+        compared: 2,
+      };
+    },
     conv3d: ({ inputs, weights, sizes: s }: BenchCase<"conv3d", ConvSizes>) => {
       const x = inputs["x"]!,
         w = weights["w"]!;
@@ -148,6 +177,19 @@ class JaxJs implements Contender {
     },
   };
 
+  /** Causal in time where it has taps there, x's first frame repeated before it. */
+  #causal(s: ConvSizes, x: Array_, w: Array_): Array_ {
+    const { lax, numpy } = this.#jax;
+    const same = [1, 1] as const;
+    if (s.taps === 3) {
+      const first = x.ref.slice([], [], [0, 1]);
+      return lax.convGeneralDilated(numpy.concatenate([first.ref, first, x], 2), w, [1, 1, 1], [[0, 0], same, same]);
+    }
+    const frames = x.reshape([s.cin, s.frames, s.height, s.width]).transpose([1, 0, 2, 3]);
+    const y = lax.convGeneralDilated(frames, w.reshape([s.cout, s.cin, 3, 3]), [1, 1], [same, same]);
+    return y.transpose([1, 0, 2, 3]).reshape([1, s.cout, s.frames, s.height, s.width]);
+  }
+
   /** The first frame of [1, C, T, H, W], which a causal convolution repeats. */
   #first(spec: TensorSpec): Array_ {
     const [, c, t, h, w] = spec.shape as [number, number, number, number, number];
@@ -158,17 +200,24 @@ class JaxJs implements Contender {
   }
 
   async prepare(c: BenchCase, file: string): Promise<Prepared> {
-    const { inputs, f, read } = this.#recipes[c.kind]!(c);
-    this.#open = { inputs, f: this.#jax.jit(f) };
+    const { inputs, f, read, compared = 1 } = this.#recipes[c.kind]!(c);
+    this.#open = { inputs, f: this.#jax.jit(f as Func) };
     this.#clock = new RunClock();
-    const data = await this.#call().data();
+    const results = this.#call();
+    const parts: Float32Array[] = [];
+    for (const [i, result] of results.entries())
+      if (i < compared) parts.push(await result.data());
+      else result.dispose();
+    const data = new Float32Array(parts.reduce((n, { length }) => n + length, 0));
+    parts.reduce((at, part) => (data.set(part, at), at + part.length), 0);
     writeResult(file, read ? read(data) : data);
     return {};
   }
 
-  #call(): Array_ {
+  #call(): Array_[] {
     const { inputs, f } = this.#open!;
-    return f(...inputs.map((x) => x.ref));
+    const results = f(...inputs.map((x) => x.ref));
+    return Array.isArray(results) ? results : [results];
   }
 
   async time(runs: number) {
@@ -177,7 +226,7 @@ class JaxJs implements Contender {
       ms: await timeRuns(
         runs,
         () => this.#jax.getWebGPUDevice(),
-        () => void this.#call().gpuBufferSync(),
+        () => this.#call().forEach((result) => void result.gpuBufferSync()),
         this.#clock,
       ),
     };

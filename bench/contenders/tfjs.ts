@@ -35,6 +35,7 @@ interface Tf {
   matMul(a: Tensor, b: Tensor, transposeA?: boolean, transposeB?: boolean): Tensor;
   concat(list: readonly Tensor[], axis: number): Tensor;
   conv3d(x: Tensor, w: Tensor, strides: number, pad: "valid"): Tensor;
+  engine(): { runKernel(name: string, inputs: Readonly<Record<string, Tensor>>, attrs: object): Tensor };
   fused: { conv2d(options: object): Tensor };
   setBackend(name: string): Promise<boolean>;
   backend(): Backend;
@@ -70,6 +71,19 @@ class TensorFlow implements Contender {
       : this.#tf.tensor(data, spec.shape);
   };
 
+  /** Channels last, with rows and columns of zeros around: its pad() of five axes gives zeros alone, so they are there from the start. */
+  #padded(spec: TensorSpec, s: ConvSizes): Tensor {
+    const shape = [1, s.frames, s.height + 2, s.width + 2, s.cin];
+    const data = new Float32Array(shape.reduce((n, m) => n * m, 1));
+    const plain = permute(draw(spec), spec.shape, [0, 2, 3, 4, 1]);
+    const row = s.width * s.cin;
+    for (let i = 0; i < s.frames * s.height; i++) {
+      const [t, h] = [Math.floor(i / s.height), i % s.height];
+      data.set(plain.subarray(i * row, (i + 1) * row), ((t * (s.height + 2) + h + 1) * (s.width + 2) + 1) * s.cin);
+    }
+    return this.#tf.tensor(data, shape);
+  }
+
   #normed(x: Tensor, axes: number | readonly number[], eps: number, weight: Tensor, bias: Tensor): Tensor {
     const { add, mean, mul, rsqrt, square, sub } = this.#tf;
     const centred = sub(x, mean(x, axes, true));
@@ -80,6 +94,56 @@ class TensorFlow implements Contender {
     matmul: ({ inputs, weights }) => {
       const [x, w] = [this.#tensor(inputs["x"]!), this.#tensor(weights["w"]!, [1, 0])];
       return { run: () => this.#tf.matMul(x, w) };
+    },
+    matmul_nn: ({ inputs, weights }) => {
+      const [x, w] = [this.#tensor(inputs["x"]!), this.#tensor(weights["w"]!)];
+      return { run: () => this.#tf.matMul(x, w) };
+    },
+    matmul_tn: ({ inputs }) => {
+      const [a, b] = [this.#tensor(inputs["a"]!), this.#tensor(inputs["b"]!)];
+      return { run: () => this.#tf.matMul(a, b, true) };
+    },
+    // Its own kernels for both, called as its gradients call them, without the forward product that `tf.grad` runs before.
+    conv3d_gradient_x: ({ inputs, weights, sizes: s }: BenchCase<"conv3d_gradient_x", ConvSizes>) => {
+      const { add, concat, reshape, slice } = this.#tf;
+      const [filter, dy] = [this.#tensor(weights["w"]!, [2, 3, 4, 1, 0]), this.#tensor(inputs["dy"]!, [0, 2, 3, 4, 1])];
+      const read = (y: Float32Array) => permute(y, [1, s.frames, s.height, s.width, s.cin], [0, 4, 1, 2, 3]);
+      if (s.taps === 1) {
+        const [flat, w] = [reshape(dy, [s.frames, s.height, s.width, s.cout]), reshape(filter, [3, 3, s.cin, s.cout])];
+        const attrs = { strides: 1, pad: "same", dataFormat: "NHWC", inputShape: [s.frames, s.height, s.width, s.cin] };
+        return { run: () => this.#tf.engine().runKernel("Conv2DBackpropInput", { dy: flat, filter: w }, attrs), read };
+      }
+      const padded = [1, s.frames + 2, s.height + 2, s.width + 2, s.cin];
+      const attrs = { strides: [1, 1, 1], pad: "valid", inputShape: padded };
+      return {
+        run: () => {
+          const dx = this.#tf.engine().runKernel("Conv3DBackpropInputV2", { dy, filter }, attrs);
+          const frames = (from: number, count: number) => slice(dx, [0, from, 1, 1, 0], [1, count, s.height, s.width, s.cin]);
+          const first = add(add(frames(0, 1), frames(1, 1)), frames(2, 1));
+          return s.frames === 1 ? first : concat([first, frames(3, s.frames - 1)], 1);
+        },
+        read,
+      };
+    },
+    conv3d_gradient_w: ({ inputs, sizes: s }: BenchCase<"conv3d_gradient_w", ConvSizes>) => {
+      const { concat, reshape, slice } = this.#tf;
+      const dy = this.#tensor(inputs["dy"]!, [0, 2, 3, 4, 1]);
+      const read = (y: Float32Array) => permute(y, [s.taps, 3, 3, s.cin, s.cout], [4, 3, 0, 1, 2]);
+      if (s.taps === 1) {
+        const x = reshape(this.#tensor(inputs["x"]!, [0, 2, 3, 4, 1]), [s.frames, s.height, s.width, s.cin]);
+        const attrs = { strides: 1, pad: "same", dataFormat: "NHWC", filterShape: [3, 3, s.cin, s.cout] };
+        const flat = reshape(dy, [s.frames, s.height, s.width, s.cout]);
+        return { run: () => this.#tf.engine().runKernel("Conv2DBackpropFilter", { x, dy: flat }, attrs), read };
+      }
+      const x = this.#padded(inputs["x"]!, s);
+      const attrs = { strides: [1, 1, 1], pad: "valid", filterShape: [3, 3, 3, s.cin, s.cout] };
+      return {
+        run: () => {
+          const first = slice(x, [0, 0, 0, 0, 0], [1, 1, s.height + 2, s.width + 2, s.cin]);
+          return this.#tf.engine().runKernel("Conv3DBackpropFilterV2", { x: concat([first, first, x], 1), dy }, attrs);
+        },
+        read,
+      };
     },
     attention: ({ inputs, sizes }: BenchCase<"attention", AttentionSizes>) => {
       const [q, k, v] = ["q", "k", "v"].map((n) => this.#tensor(inputs[n]!)) as [Tensor, Tensor, Tensor];
@@ -99,19 +163,10 @@ class TensorFlow implements Contender {
         ];
         return { run: () => fused.conv2d({ x, filter, strides: 1, pad: "same", bias: b }), read };
       }
-      // Its pad() of five axes gives zeros: the rows and columns around are there from the start.
-      const padded = [1, s.frames, s.height + 2, s.width + 2, s.cin];
-      const data = new Float32Array(padded.reduce((n, m) => n * m, 1));
-      const plain = permute(draw(inputs["x"]!), inputs["x"]!.shape, [0, 2, 3, 4, 1]);
-      const row = s.width * s.cin;
-      for (let i = 0; i < s.frames * s.height; i++) {
-        const [t, h] = [Math.floor(i / s.height), i % s.height];
-        data.set(plain.subarray(i * row, (i + 1) * row), ((t * (s.height + 2) + h + 1) * (s.width + 2) + 1) * s.cin);
-      }
-      const x = this.#tf.tensor(data, padded);
+      const x = this.#padded(inputs["x"]!, s);
       return {
         run: () => {
-          const first = slice(x, [0, 0, 0, 0, 0], [1, 1, ...padded.slice(2)]);
+          const first = slice(x, [0, 0, 0, 0, 0], [1, 1, s.height + 2, s.width + 2, s.cin]);
           return add(conv3d(concat([first, first, x], 1), w, 1, "valid"), b);
         },
         read,

@@ -40,6 +40,16 @@ def matmul(case, t):
     return lambda: F.linear(t["x"], t["w"])
 
 
+@kind("matmul_nn")
+def matmul_nn(case, t):
+    return lambda: t["x"] @ t["w"]
+
+
+@kind("matmul_tn")
+def matmul_tn(case, t):
+    return lambda: t["a"].T @ t["b"]
+
+
 @kind("attention")
 def attention(case, t):
     q, k, v = (t[name].unsqueeze(0) for name in "qkv")
