@@ -36,7 +36,9 @@ const OF_ROOM: Readonly<Record<string, ErrorCode>> = {
   input: "file",
   lora: "model",
   output: "file",
+  queue: "invalid-request",
   tokenizer: "model",
+  train: "invalid-request",
   video: "file",
   weights: "model",
 };

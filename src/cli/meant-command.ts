@@ -30,7 +30,9 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
   if (words.length && !words.some((word) => /\s|\.json$/.test(word.trim()))) return;
   const word = first.toLowerCase();
   const near = commands.find((name) => editDistance(word, name) <= (name.length > 5 ? 2 : name.length > 3 ? 1 : 0));
-  const meant = near ?? (Object.hasOwn(ELSEWHERE, word) ? ELSEWHERE[word] : undefined);
+  // Of what is called so elsewhere only long names are recognised when mistyped: "rain" is a prompt.
+  const other = Object.keys(ELSEWHERE).find((name) => editDistance(word, name) <= (name.length > 5 ? 1 : 0));
+  const meant = near ?? (other === undefined ? undefined : ELSEWHERE[other]);
   if (meant)
     throw new CogwheelError(
       "cli",

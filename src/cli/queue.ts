@@ -1,4 +1,5 @@
 /** The work of `cogwheel queue`. */
+import { existsSync } from "node:fs";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesText } from "../base/units.ts";
 import { visible } from "../base/visible.ts";
@@ -37,6 +38,14 @@ export interface AddFlags extends QueueFlags {
 const TRAINING = "train_";
 /** Characters of a prompt in a list. */
 const SHOWN = 40;
+
+/** A queue that must be there, for what only looks at one: a mistyped path would be an empty queue. */
+async function withQueue<T>(flags: QueueFlags, use: (store: JobStore) => Promise<T>): Promise<T> {
+  const { queue } = flags;
+  if (!/^\w+:\/\//.test(queue) && !existsSync(queue))
+    throw new CogwheelError("queue", `--queue must be where jobs are, got ${visible(queue)}, which is not there; correct it, or add a job`);
+  return await withStore(flags, use);
+}
 
 async function withStore<T>({ queue }: QueueFlags, use: (store: JobStore) => Promise<T>): Promise<T> {
   await using backend = await openJobs(queue, complain);
@@ -89,7 +98,7 @@ async function printPlan(flags: AddFlags, request: Pick<JobRequest, "width" | "h
 }
 
 export async function listJobs(flags: ListFlags): Promise<void> {
-  await withStore(flags, async (store) => {
+  await withQueue(flags, async (store) => {
     const { jobs, hasMore } = await store.list(defined({ limit: flags.limit }));
     const workers = await livingWorkers(store.backend.values);
     const trainings = await trainingRuns(store.backend.values);
@@ -127,13 +136,17 @@ export async function listJobs(flags: ListFlags): Promise<void> {
 export async function showJob(id: string, flags: QueueFlags & { out?: string }): Promise<void> {
   const { out } = flags;
   if (out !== undefined) await checkOutputFile(out, "--out");
-  await withStore(flags, async (store) => {
+  await withQueue(flags, async (store) => {
     if (id.startsWith(TRAINING)) return await showTraining(store, id, flags);
     const job = await jobBy(store, id);
     if (out !== undefined) {
       const bytes = job.output && (await store.backend.blobs.get(job.output.blob));
       if (!bytes)
-        throw new CogwheelError("queue", `a job's video is there when it is completed, got ${job.id}, which is ${statusOf(job)}; watch it`);
+        throw new CogwheelError(
+          "queue",
+          `a job's video is there when it is completed, got ${job.id}, which is ${statusOf(job)}` +
+            `${job.error ? `: ${visible(job.error.message)}` : ""}; ${isOver(job) ? "add it anew" : "watch it"}`,
+        );
       await writeWhole(out, bytes, "--out");
     }
     const waiting = waitsFor(job, await livingWorkers(store.backend.values));
@@ -182,7 +195,7 @@ async function showTraining(store: JobStore, id: string, { json, out }: QueueFla
 }
 
 export async function cancelJob(id: string, flags: QueueFlags): Promise<void> {
-  await withStore(flags, async (store) => {
+  await withQueue(flags, async (store) => {
     const job = await jobBy(store, id);
     const after = await store.cancel(job.id);
     if (after?.error?.code === "cancelled") return print(`${job.id} is cancelled`);
@@ -196,7 +209,7 @@ export async function cancelJob(id: string, flags: QueueFlags): Promise<void> {
 export async function watchJobs(id: string | undefined, flags: QueueFlags): Promise<number> {
   using interruption = interruptible(() => undefined);
   const { signal } = interruption;
-  return await withStore(flags, async (store) => {
+  return await withQueue(flags, async (store) => {
     const tell = (job: Job): void =>
       flags.json ? print(JSON.stringify(job)) : print(`${job.id} ${statusOf(job)} ${progressOf(job)} ${leftOf(job)}`.trimEnd());
     if (id === undefined) {

@@ -135,7 +135,7 @@ export class ThreadModel implements AsyncDisposable {
    */
   generate(asked: ThreadGenerateOptions): Generation;
   generate(asked: ThreadPromptsOptions): Generations;
-  generate(asked: ThreadGenerateOptions | ThreadPromptsOptions): Generation | Generations {
+  generate(asked: ThreadGenerateOptions | ThreadPromptsOptions = {} as ThreadGenerateOptions): Generation | Generations {
     if ("prompts" in asked)
       return generation<Video, readonly Video[]>((emit) =>
         this.#turns.call(async () => {

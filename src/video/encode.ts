@@ -15,6 +15,7 @@ export function formatOf(path: string): OutputFormat {
     throw new CogwheelError(
       "output",
       "the output must have a name, got an empty one; give --out a file (.mp4 .webm .gif .png) or a folder",
+      { code: "invalid-request" },
     );
   if (/[\\/]$/.test(path) || /(^|[\\/])\.{1,2}$/.test(path)) return "folder";
   const ending = /[^\\/.][^\\/]*?\.([^\\/.]*)$/.exec(path)?.[1]?.toLowerCase();
@@ -24,6 +25,7 @@ export function formatOf(path: string): OutputFormat {
     "output",
     "the output must end in .mp4, .webm, .gif or .png, or be a folder for one PNG a frame, " +
       `got "${path}"; for a folder of that name end it with a slash`,
+    { code: "invalid-request" },
   );
 }
 

@@ -15,6 +15,7 @@ test.each<[readonly string[], string]>([
   [["download", "--model", "a/b"], "models pull NAME"],
   [["dta"], "data"],
   [["rain"], "train"],
+  [["downlod"], "models pull NAME"],
 ])("%j is refused with %s", (line, meant) => {
   expect(refused(line)).toThrow(`got ${JSON.stringify(line[0])}; what does that here is: ${meant}`);
   expect(refused(line)).toThrow(`To make a video of the word: generate ${line[0]}`);
@@ -30,6 +31,8 @@ test.each<[readonly string[]]>([
   [["model", "walk", "by"]],
   [["dates", "falling"]],
   [["vase"]],
+  [["ran"]],
+  [["lost"]],
 ])("%j is let through", (line) => {
   expect(refused(line)).not.toThrow();
 });

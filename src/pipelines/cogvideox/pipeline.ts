@@ -239,7 +239,7 @@ export class CogVideoX implements AsyncDisposable {
    */
   generate(asked: GenerateOptions | GenerationRequest): Generation;
   generate(asked: PromptsOptions): Generations;
-  generate(asked: GenerateOptions | GenerationRequest | PromptsOptions): Generation | Generations {
+  generate(asked: GenerateOptions | GenerationRequest | PromptsOptions = {} as GenerateOptions): Generation | Generations {
     if ("prompts" in asked) return generation<Video, readonly Video[]>((emit) => this.#turns.call(() => this.#several(asked, emit)));
     return generation<GenerationStep, Video>((emit) => this.#turns.call(() => this.#inTurn(asked, (run) => generate(run, emit))));
   }
