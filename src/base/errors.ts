@@ -38,7 +38,6 @@ const OF_ROOM: Readonly<Record<string, ErrorCode>> = {
   output: "file",
   queue: "invalid-request",
   tokenizer: "model",
-  train: "invalid-request",
   video: "file",
   weights: "model",
 };

@@ -34,24 +34,6 @@ export interface Opening<C, T> {
   readonly make: (opened: Opened, configs: C) => T | Promise<T>;
 }
 
-/** All that there are: one that is misspelled would change nothing, silently. */
-const OPEN_OPTIONS: Readonly<Record<keyof OpenOptions, true>> = {
-  gpu: true,
-  adapter: true,
-  tuning: true,
-  dtype: true,
-  variant: true,
-  transformer: true,
-  textEncoder: true,
-  vae: true,
-  configsOnly: true,
-  weightsOf: true,
-  hub: true,
-  keep: true,
-  memoryBytes: true,
-  onWarning: true,
-};
-
 /** What the option `dtype` may name beside types of numbers. */
 const QUANTIZED: Readonly<Partial<Record<string, QuantizedFormat>>> = { q8: "q8_0", q4: "q4_0" };
 
@@ -83,13 +65,6 @@ export class Opened implements AsyncDisposable {
     options: OpenedOptions,
     { room, family, only, alone, tied, quantizes, gguf, read, make }: Opening<C, T>,
   ): Promise<T> {
-    const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPEN_OPTIONS, name));
-    if (unknown !== undefined)
-      throw new CogwheelError(
-        room,
-        `what a model is opened with must be among ${Object.keys(OPEN_OPTIONS).join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`,
-        { code: "invalid-request" },
-      );
     const files = await filesOf(options, room);
     const what = {
       only,

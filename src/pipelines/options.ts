@@ -7,7 +7,7 @@ import type { OptionsOf } from "./options/option.ts";
 import type { REQUESTS, RUNNING } from "./options/table.ts";
 import type { Settings } from "./settings.ts";
 
-export { checkOptions } from "./options/check.ts";
+export { checkNames, checkOptions } from "./options/check.ts";
 export type { TilingMode } from "./options/table.ts";
 
 /** What `CogVideoX.open` takes beside the checkpoint. */

@@ -15,7 +15,7 @@ import { fromVae, toVae } from "./latent-layout.ts";
 import type { LatentPosterior } from "../models/vae/posterior.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import { Opened } from "./opened.ts";
-import { defined, type OpenOptions } from "./options.ts";
+import { checkNames, defined, type OpenOptions } from "./options.ts";
 import { latentFrames } from "./settings.ts";
 import { Turns } from "./turns.ts";
 import { placesOf, vaeRun, type VaeCallOptions } from "./vae-run.ts";
@@ -60,13 +60,6 @@ export interface OpenVaeOptions extends Pick<OpenOptions, "gpu" | "adapter" | "t
 const OPEN = ["gpu", "adapter", "tuning", "dtype", "variant", "hub", "vae", "signal", "onWarning", "configsOnly"];
 const RUN = ["tiling", "signal", "checkFinite", "onProgress", "onTiling", "workers", "split", "onWorkers"];
 const ENCODE = [...RUN, "width", "height", "fit", "frames", "seed"];
-
-/** An option that is misspelled would change nothing, silently. */
-function checkNames(options: object, known: readonly string[]): void {
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown !== undefined)
-    throw new CogwheelError("vae", `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; check its spelling`);
-}
 
 /** The most frames up to `available` that come back as many: 8·k or 8·k + 1 with a temporal ratio of 4. */
 export function framesThatReturn(available: number, temporal: number): number {
@@ -116,7 +109,7 @@ export class VideoVae implements AsyncDisposable {
    * the first call that needs them.
    */
   static async open(from?: string | URL | CheckpointSource, options: OpenVaeOptions = {}): Promise<VideoVae> {
-    checkNames(options, OPEN);
+    checkNames(options, OPEN, "vae");
     return await Opened.open(from, options, {
       room: "vae",
       family: "CogVideoX",
@@ -150,7 +143,7 @@ export class VideoVae implements AsyncDisposable {
     size: Omit<VideoShape, "batch">,
     options: VaeCallOptions = {},
   ): Promise<Pick<LatentPosterior, "mean" | "logvar">> {
-    checkNames(options, RUN);
+    checkNames(options, RUN, "vae");
     const shape = { batch: 1, ...size };
     return await this.#turns.call(() =>
       this.#turns.take(options.signal, async (signal) =>
@@ -170,7 +163,7 @@ export class VideoVae implements AsyncDisposable {
   }
 
   async #encode(frames: readonly Frame[], options: EncodeVideoOptions): Promise<VideoLatents> {
-    checkNames(options, ENCODE);
+    checkNames(options, ENCODE, "vae");
     const [first] = frames;
     if (!first) throw new CogwheelError("vae", "a video must have at least one frame, got none");
     channelsOf(first);
@@ -207,7 +200,7 @@ export class VideoVae implements AsyncDisposable {
   }
 
   async #queue(latents: VideoLatents, options: DecodeLatentsOptions): Promise<RgbaFrame[]> {
-    checkNames(options, RUN);
+    checkNames(options, RUN, "vae");
     expectFloats(latents.data, "vae", "latents");
     const { data, frames, channels, height, width } = latents;
     if (channels !== this.config.latent_channels)

@@ -29,7 +29,7 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
   [[SHAPE, "--scheduler", "euler"], 2, /argument 'euler' is invalid\. Allowed choices are ddim, dpm\./],
   [[SHAPE, "--strength", "2"], 2, /strength must be above 0 and at most 1, got 2; 0\.8 is the published advice/],
   [[SHAPE, "--timesteps", "5,5"], 2, /each below the one before, got \[5,5\]; leave them out/],
-  [[SHAPE, "--out", "x.avi"], 1, /must end in \.mp4, \.webm, \.gif or \.png, .*x\.avi"; for a folder of that name end it with a slash/],
+  [[SHAPE, "--out", "x.avi"], 2, /must end in \.mp4, \.webm, \.gif or \.png, .*x\.avi"; for a folder of that name end it with a slash/],
   [[SHAPE, "--memory", "lots"], 2, /It must be a size in bytes, such as 4GB or 512MB\./],
   [[SHAPE, "--model", "nope"], 3, /nope: a checkpoint must be a folder, got nothing there; .*, or org\/name on the hub/],
   [[SHAPE, "--image", "photo.jpg"], 1, /photo\.jpg must be a whole JPEG, got one that ends in the middle .*; copy or download it again/],

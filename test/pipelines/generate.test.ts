@@ -319,7 +319,9 @@ describe("bad requests", () => {
     await refused({ scheduler: "euler" }, /^\[generate\] the scheduler must be ddim or dpm, got "euler"/);
     await refused({ seed: 1.5 }, /a seed must be a whole number up to 2\^53 − 1, got 1\.5/);
     for (const prompt of ["", " \n\t", undefined]) await refused({ prompt }, /^\[generate\] the prompt must not be empty, got /);
-    await expect((model as unknown as { generate(): Promise<unknown> }).generate()).rejects.toThrow(/^\[generate\] the prompt must not be empty, got undefined/);
+    await expect((model as unknown as { generate(): Promise<unknown> }).generate()).rejects.toThrow(
+      /^\[generate\] the prompt must not be empty, got undefined/,
+    );
     await refused({ step: 3 }, /^\[generate\] options must be among .*, got "step"; check its spelling$/);
   });
 

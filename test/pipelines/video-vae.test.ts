@@ -278,7 +278,7 @@ describe("cogwheel vae", () => {
       [["encode", "in.mp4", "--out", "x.safetensors", "--frames", "5"], /8·k or 8·k \+ 1 frames, got 5/, 2],
       [["encode", "in.mp4", "--out", "x.safetensors", "--size", "60x64"], /multiples of 8, got 64 × 60/, 2],
       [["decode", "not-a-video.mp4", "--out", "x.gif"], /not-a-video\.mp4/, 3],
-      [["decode", "z.safetensors", "--out", "x.avi"], /^\[output\] the output must end in \.mp4/m, 1],
+      [["decode", "z.safetensors", "--out", "x.avi"], /^\[output\] the output must end in \.mp4/m, 2],
       [["decode", "z.safetensors", "--out", "x.png"], /^\[output\] a \.png holds one picture, got 9 frames/m, 1],
       [["decode", "z.safetensors"], /required option '--out <path>'/, 2],
     ] as const) {

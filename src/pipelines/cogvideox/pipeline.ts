@@ -18,7 +18,7 @@ import { KeptParts } from "../kept-parts.ts";
 import { nameOf } from "../made-with.ts";
 import { Opened } from "../opened.ts";
 import { recovering } from "../recover.ts";
-import type { GenerateOptions, OpenOptions } from "../options.ts";
+import { checkNames, type GenerateOptions, type OpenOptions } from "../options.ts";
 import { expectOption } from "../options/check.ts";
 import type { StageMemory } from "../requirements.ts";
 import { completed, type ModelRules, type Settings } from "../settings.ts";
@@ -41,6 +41,11 @@ import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
 import { stagesOf } from "./stages.ts";
+
+const OPEN: readonly (keyof OpenOptions)[] = [
+  ...(["gpu", "adapter", "tuning", "dtype", "variant", "transformer", "textEncoder", "vae"] as const),
+  ...(["configsOnly", "weightsOf", "hub", "keep", "memoryBytes", "onWarning"] as const),
+];
 
 /** A CogVideoX checkpoint on a device: it makes videos, and says beforehand what they take. Throws `CogwheelError`. */
 export class CogVideoX implements AsyncDisposable {
@@ -95,6 +100,7 @@ export class CogVideoX implements AsyncDisposable {
    * comes with the package. Weights are read when they are needed.
    */
   static async open(from?: string | URL | CheckpointSource, options: OpenOptions = {}): Promise<CogVideoX> {
+    checkNames(options, OPEN, "generate");
     return await Opened.open(from, options, {
       room: "generate",
       family: "CogVideoX",

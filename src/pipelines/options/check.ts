@@ -86,14 +86,21 @@ export function expectOption(name: OptionName, value: unknown, room = "generate"
 const spelling = (unknown: string): string =>
   Object.hasOwn(DIFFUSERS_NAMES, unknown) ? `what diffusers calls so is called ${DIFFUSERS_NAMES[unknown]} here` : "check its spelling";
 
-/** Throws for what is wrong by itself. An option that is misspelled would change nothing, silently. */
+/** An option that is misspelled would change nothing, silently. */
+export function checkNames(options: object, known: readonly string[], room: string): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new CogwheelError(room, `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; ${spelling(unknown)}`, {
+      code: "invalid-request",
+    });
+}
+
+/** Throws for what is wrong by itself. */
 export function checkOptions(options: object & { prompt?: unknown; textures?: unknown; onFrames?: unknown; tiling?: unknown }): void {
   const fail = (rule: string): never => {
     throw new CogwheelError("generate", rule);
   };
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown !== undefined)
-    fail(`options must be among ${Object.keys(OPTIONS).join(", ")}, got ${JSON.stringify(unknown)}; ${spelling(unknown)}`);
+  checkNames(options, Object.keys(OPTIONS), "generate");
   if (typeof options.prompt !== "string" || options.prompt.trim() === "")
     fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
   for (const [name, value] of Object.entries(options)) if (value !== undefined) expectOption(name as OptionName, value);
