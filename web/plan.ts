@@ -105,6 +105,8 @@ export function planBox(
     },
     yield() {
       turn++;
+      // It was about a prompt before the one that is made.
+      if (told.classList.contains("stale")) byId("prompt-advice").hidden = true;
       if (time.ariaDisabled === "true") void client.ask({ type: "cancel" });
     },
   };
