@@ -261,6 +261,7 @@ export function generatePanel(
     // What was asked for together is seen together, when the last of it is there.
     if (group && group.made.length > 1 && !jobs.waiting().some((other) => groups.get(other) === group)) show.together(group.made);
     busy(false);
+    plan.renew(); // the form may say something else by now
     void showPrompts();
     return goOn;
   }
