@@ -102,7 +102,8 @@ export function generatePanel(
   function changed(): void {
     keep();
     summarise();
-    plan.renew();
+    if (model.problem()) plan.clear();
+    else plan.renew();
   }
   function keep(): void {
     keepForm({ values: values(), touched: [...touched].filter(Boolean), hash: location.hash });
@@ -175,7 +176,8 @@ export function generatePanel(
   function summarise(): void {
     length.write();
     const v = values();
-    byId("settings-name").textContent = v["width"] ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
+    const told = v["width"] && !model.problem();
+    byId("settings-name").textContent = told ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
   }
 
   function busy(on: boolean): void {

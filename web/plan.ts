@@ -17,6 +17,8 @@ export interface Planned {
 export interface PlanBox {
   /** The form says something else: what is told is told anew, a moment after the last change. */
   renew(): void;
+  /** There is nothing to plan: such as of a model that is not open. */
+  clear(): void;
   /** A generation begins: nothing else is measured meanwhile. */
   yield(): void;
 }
@@ -102,6 +104,12 @@ export function planBox(
         const what = asked();
         if (what) void plan(what);
       }, PAUSE_MS);
+    },
+    clear() {
+      clearTimeout(timer);
+      turn++;
+      told.textContent = "";
+      byId("prompt-advice").hidden = true;
     },
     yield() {
       turn++;

@@ -55,12 +55,17 @@ export function troubleTeller(): Tell {
     else marked?.removeAttribute("aria-describedby");
     marked = null;
   };
+  /** Something was typed since the last word of what went wrong, or of nothing: somebody is at it. */
+  let typed = false;
   document.addEventListener("input", ({ target }) => {
+    typed = true;
     if (target === marked) unmark();
   });
 
   return (message, field = null) => {
     unmark();
+    const busy = typed;
+    typed = false;
     notice.hidden = message === null;
     notice.replaceChildren();
     if (message === null) return;
@@ -86,7 +91,7 @@ export function troubleTeller(): Tell {
       for (let box = field.closest("details"); box; box = box.parentElement!.closest("details")) box.open = true;
       // Somebody who types elsewhere meanwhile is not taken away from there.
       const at = document.activeElement;
-      if (!at || at === document.body || at instanceof HTMLButtonElement) field.focus({ preventScroll: true });
+      if (!busy || !at || at === document.body || at instanceof HTMLButtonElement) field.focus({ preventScroll: true });
     }
     notice.scrollIntoView({ block: "nearest" });
     field?.scrollIntoView({ block: "nearest" });

@@ -93,7 +93,8 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     if (holds && both.length) fail(`${because}, got ${both.join(" and ")} with it; leave ${both.length > 1 ? "them" : "it"} out`);
   };
   contradiction(["rank", "alpha", "targets"], given["full"] === true, "full trains the model's own weights, which have no adapter");
-  contradiction(["scratch"], given["scratch"] === true && given["full"] !== true, "an adapter learns beside the checkpoint's own weights");
+  if (given["scratch"] === true && given["full"] !== true)
+    fail("an adapter learns beside the checkpoint's own weights, got scratch without full; set full too, or leave scratch out");
   contradiction(["steps"], has("stages"), "a run in stages has their steps");
   contradiction(["heldOutEvery"], !has("heldOut"), "the loss on held-out clips is told where heldOut names some");
   contradiction(["beside"], !has("heldOut"), "runs are compared by their loss on held-out clips: heldOut");
