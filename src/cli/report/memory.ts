@@ -4,6 +4,7 @@ import { bytesText } from "../../base/units.ts";
 import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../../pipelines/requirements.ts";
 import { duration } from "../terminal/progress.ts";
+import { widePicture } from "./wide.ts";
 
 /** How much there is of something: a line. */
 export interface MemoryLine {
@@ -122,8 +123,7 @@ export function memoryForecast(
     .filter((line) => !near.includes(line))
     .map(({ name, bytes }) => `${name}: ${bytesText(bytes, 1)}, far above this picture`);
   return (
-    `<svg class="wide" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="memory on the adapter by stage">` +
-    `${grid.join("")}${bars.join("")}${names.join("")}${limits.join("")}</svg>` +
+    widePicture(WIDTH, HEIGHT, "memory on the adapter by stage", [...grid, ...bars, ...names, ...limits]) +
     `<div style="margin: 0 0 1rem"><small>${[...legend, ...far.map(escaped)].join(" &nbsp; ")}</small></div>`
   );
 }

@@ -1,6 +1,7 @@
 /** Stages of a run as bars along its time. */
 import { escaped } from "../../base/html.ts";
 import { duration } from "../terminal/progress.ts";
+import { widePicture } from "./wide.ts";
 
 /** A stage, in seconds since the run began. */
 export interface Span {
@@ -27,8 +28,5 @@ export function timeline(spans: readonly Span[]): string {
     );
   });
   const labels = names.map((name, i) => `<text x="0" y="${i * ROW + 15}">${escaped(name)}</text>`);
-  return (
-    `<svg class="wide" viewBox="0 0 ${WIDTH} ${names.length * ROW}" role="img" aria-label="time by stage">` +
-    `${labels.join("")}${bars.join("")}</svg>`
-  );
+  return widePicture(WIDTH, names.length * ROW, "time by stage", [...labels, ...bars]);
 }

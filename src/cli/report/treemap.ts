@@ -1,5 +1,6 @@
 /** A treemap as SVG: rectangles whose areas are shares of a whole. */
 import { escaped } from "../../base/html.ts";
+import { widePicture } from "./wide.ts";
 
 export interface TreemapItem {
   readonly name: string;
@@ -77,5 +78,5 @@ export function treemap(items: readonly TreemapItem[], label: string): string {
       `height="${height.toFixed(1)}" fill="hsl(${hue} 55% 84%)" stroke="#fff"/>${text}</g>`
     );
   });
-  return `<svg class="wide" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(label)}">${drawn.join("")}</svg>`;
+  return widePicture(WIDTH, HEIGHT, label, drawn);
 }
