@@ -105,7 +105,7 @@ async function made({ jetstream, kv: kvs }: Stores, connection: NatsConnection, 
   const { jetstream: clientOf, jetstreamManager, AckPolicy, DiscardPolicy, RetentionPolicy, StorageType } = jetstream;
   const js = clientOf(connection, { timeout: WAIT_MS });
   // A cluster that has just begun chooses its leaders first.
-  const jsm = await patiently(() => jetstreamManager(connection, { timeout: WAIT_MS }));
+  const jsm = await patiently(() => jetstreamManager(connection, { timeout: WAIT_MS }), false);
   const replicas = await replicasOf(connection, jsm);
   const direct = replicas === 1;
   const kv = await patiently(() => new kvs.Kvm(js).create(BUCKET, { history: 1, replicas, allow_direct: direct }));
@@ -171,16 +171,24 @@ const apiCode = (error: unknown): number | undefined => (error as { code?: unkno
 /** "wrong last sequence", and the same of replicated streams. */
 const isOutrun = (error: unknown): boolean => [10071, 10164].includes(apiCode(error) ?? 0) || /wrong last sequence/.test(String(error));
 
-/** Calls again what a broken connection left unanswered. @param again told that an earlier call may have had its effect */
-async function patiently<T>(call: (again: boolean) => Promise<T>): Promise<T> {
+const PASSING = /timeout|no responders|disconnect|connection|503|not available|unavailable|no suitable peers/i;
+/** What the client says of a stream whose cluster has no leader at the moment, where nobody answers: true of servers without JetStream only. */
+const LEADERLESS = /jetstream is not enabled/i;
+
+/**
+ * Calls again what a broken connection left unanswered.
+ *
+ * @param call is told whether an earlier call may have had its effect
+ * @param enabled JetStream is known to be there
+ */
+async function patiently<T>(call: (again: boolean) => Promise<T>, enabled = true): Promise<T> {
   const until = Date.now() + PATIENCE_MS;
   for (let tries = 0; ; tries++) {
     try {
       return await call(tries > 0);
     } catch (error) {
-      const passing = /timeout|no responders|disconnect|connection|503|not available|unavailable|no suitable peers/i.test(
-        `${(error as Error).name} ${(error as Error).message}`,
-      );
+      const told = `${(error as Error).name} ${(error as Error).message}`;
+      const passing = PASSING.test(told) || (enabled && LEADERLESS.test(told));
       if (!passing || Date.now() > until || /draining|closed/i.test((error as Error).message)) throw error;
       await pause(Math.min(100 * 2 ** tries, 2000));
     }
