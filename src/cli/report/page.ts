@@ -46,7 +46,8 @@ h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 {
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left }
 .curves { display: flex; flex-wrap: wrap; gap: 1.5rem } svg text { font: 11px system-ui, sans-serif; fill: #6b7280 }
-svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto } .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
+svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
+.clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
 .strip img { image-rendering: pixelated } figcaption { font-size: 12px; color: #6b7280 }
 .strip.large img { min-height: 96px; max-height: 256px; height: auto; width: 340px; object-fit: contain }
