@@ -16,19 +16,21 @@ import { isOver, type JobStore } from "./store.ts";
 /** The state after a step is there soon after the leader asks for a partner from there on. */
 const STATE_MS = 20;
 
-/**
- * Joins the job, and computes its branch of all steps that are left. Throws where the leader is gone, or goes on without this worker.
- * @param leader the worker that has the job's lease
- */
-export async function helpWithSteps(
-  store: JobStore,
-  job: Job,
-  leader: string,
-  model: CogVideoX,
-  { id, leaseMs }: { readonly id: string; readonly leaseMs: number },
-  outer: AbortSignal,
-  onRenewed: () => Promise<void>,
-): Promise<void> {
+/** A job that another worker leads, and who joins it. */
+export interface Helped {
+  readonly store: JobStore;
+  readonly job: Job;
+  /** The worker that has the job's lease. */
+  readonly leader: string;
+  readonly model: CogVideoX;
+  readonly partner: { readonly id: string; readonly leaseMs: number };
+  readonly signal: AbortSignal;
+  readonly onRenewed: () => Promise<void>;
+}
+
+/** Joins the job, and computes its branch of all steps that are left. Throws where the leader is gone, or goes on without this worker. */
+export async function helpWithSteps(helped: Helped): Promise<void> {
+  const { store, job, model } = helped;
   const { blobs } = store.backend;
   /** The job's state once so many steps are done. */
   const saved = async (ready: (step: number) => boolean, signal: AbortSignal): Promise<SavedRun> => {
@@ -39,12 +41,9 @@ export async function helpWithSteps(
       await pause(STATE_MS, signal);
     }
   };
-  await using hold = await PartnerHold.take(store.backend, job, id, leaseMs, outer, onRenewed);
-  if (!hold) return;
-  const { signal } = hold;
-  await using follow = new PairFollow(store.backend, hold, async (step, signal) => (await saved((one) => one === step, signal)).state);
-  const watching = watchLeader(store, job, leader, hold);
-  try {
+  await joined(helped, async (hold) => {
+    const { signal } = hold;
+    await using follow = new PairFollow(store.backend, hold, async (step, signal) => (await saved((one) => one === step, signal)).state);
     // Frames that the job began from were encoded by its leader: what is joined is a run that is under way.
     const reached = await saved((step) => step >= 1, signal);
     const embeds = await blobs.get(embedsBlob(job.id));
@@ -53,29 +52,29 @@ export async function helpWithSteps(
     const { options } = await askedOf(job.request, blobs, reached, { signal, most: 1 });
     const share = { latentsOnly: true, promptEmbeds, partner: follow, ...defined({ sample: job.request.sample }) };
     await model.generate({ ...options, share, signal });
-  } finally {
-    hold.end("its work is over");
-    await watching;
-  }
+  });
 }
 
 /** Joins the job, and computes its part of the clip that the leader then says. Throws where the leader is gone, or goes on alone. */
-export async function helpWithClip(
-  store: JobStore,
-  job: Job,
-  leader: string,
-  model: CogVideoX,
-  { id, leaseMs }: { readonly id: string; readonly leaseMs: number },
-  outer: AbortSignal,
-  onRenewed: () => Promise<void>,
-): Promise<void> {
-  await using hold = await PartnerHold.take(store.backend, job, id, leaseMs, outer, onRenewed);
-  if (!hold) return;
-  const watching = watchLeader(store, job, leader, hold);
-  try {
+export async function helpWithClip(helped: Helped): Promise<void> {
+  const { store, model } = helped;
+  await joined(helped, async (hold) => {
     const { config, weights: provider } = await model.vae(hold.signal);
     using weights = new WeightStore(model.gpu, provider);
     await followClip(store.backend, hold, { gpu: model.gpu, weights, config });
+  });
+}
+
+/** Work as the job's partner, where nobody else is; it ends when the leader does. */
+async function joined(
+  { store, job, leader, partner, signal, onRenewed }: Helped,
+  work: (hold: PartnerHold) => Promise<void>,
+): Promise<void> {
+  await using hold = await PartnerHold.take(store.backend, job, partner.id, partner.leaseMs, signal, onRenewed);
+  if (!hold) return;
+  const watching = watchLeader(store, job, leader, hold);
+  try {
+    await work(hold);
   } finally {
     hold.end("its work is over");
     await watching;

@@ -315,7 +315,8 @@ class Worker implements AsyncDisposable {
     });
     try {
       const help = clip ? helpWithClip : helpWithSteps;
-      await help(store, job, leader, open.model, { ...options, leaseMs: this.#leaseMs }, this.signal, () => hint.working());
+      const partner = { id: options.id, leaseMs: this.#leaseMs };
+      await help({ store, job, leader, model: open.model, partner, signal: this.signal, onRenewed: () => hint.working() });
       trace?.end();
       this.#note(`${id}: its ${clip ? "clip was" : "steps were"} shared`);
     } catch (error) {
