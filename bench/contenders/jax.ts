@@ -75,23 +75,10 @@ class JaxJs implements Contender {
           { argnums: [0, 1, 2] },
         )(...given),
     }),
-    conv3d_gradient_x: ({ inputs, weights, sizes: s, output }: BenchCase<"conv3d_gradient_x", ConvSizes>) => ({
-      // The product is linear in x: its value does not matter, and `jit` leaves out what only it is for.
-      inputs: [
-        this.#jax.numpy.array(new Float32Array(output.reduce((n, m) => n * m, 1)), { shape: output }),
-        this.#array(weights["w"]!),
-        this.#array(inputs["dy"]!),
-      ],
-      f: (...given) => this.#jax.grad((x, w, dy) => this.#causal(s, x!, w!).mul(dy!).sum(), { argnums: [0] })(...given),
-    }),
-    conv3d_gradient_w: ({ inputs, sizes: s, output }: BenchCase<"conv3d_gradient_w", ConvSizes>) => ({
-      inputs: [
-        this.#jax.numpy.array(new Float32Array(output.reduce((n, m) => n * m, 1)), { shape: output }),
-        this.#array(inputs["x"]!),
-        this.#array(inputs["dy"]!),
-      ],
-      f: (...given) => this.#jax.grad((w, x, dy) => this.#causal(s, x!, w!).mul(dy!).sum(), { argnums: [0] })(...given),
-    }),
+    conv3d_gradient_x: ({ inputs, weights, sizes: s, output }: BenchCase<"conv3d_gradient_x", ConvSizes>) =>
+      this.#linearGradient(output, weights["w"]!, inputs["dy"]!, (x, w) => this.#causal(s, x, w)),
+    conv3d_gradient_w: ({ inputs, sizes: s, output }: BenchCase<"conv3d_gradient_w", ConvSizes>) =>
+      this.#linearGradient(output, inputs["x"]!, inputs["dy"]!, (w, x) => this.#causal(s, x, w)),
     // Forward and gradients; without the clipping and the update that this engine's step has.
     block_step: (c: BenchCase<"block_step", BlockStepSizes>) => {
       const specs = { ...c.inputs, ...c.weights };
@@ -176,6 +163,15 @@ class JaxJs implements Contender {
       };
     },
   };
+
+  /** Of what is linear in what it is differentiated by, whose value does not matter: `jit` leaves out what only the product is for. */
+  #linearGradient(shape: readonly number[], other: TensorSpec, dy: TensorSpec, product: (by: Array_, other: Array_) => Array_): Recipe {
+    const zeros = this.#jax.numpy.array(new Float32Array(shape.reduce((n, m) => n * m, 1)), { shape });
+    return {
+      inputs: [zeros, this.#array(other), this.#array(dy)],
+      f: (...given) => this.#jax.grad((by, x, d) => product(by!, x!).mul(d!).sum(), { argnums: [0] })(...given),
+    };
+  }
 
   /** Causal in time where it has taps there, x's first frame repeated before it. */
   #causal(s: ConvSizes, x: Array_, w: Array_): Array_ {
