@@ -7,17 +7,15 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JobPlans } from "../../src/cli/queue-plan.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import type { JobBackend } from "../../src/jobs/backend.ts";
 import { clipPlanText, planClip } from "../../src/jobs/clip.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import type { Job } from "../../src/jobs/job.ts";
-import { openNats } from "../../src/jobs/nats-node.ts";
 import { PartnerHold, readPair } from "../../src/jobs/partner.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
+import { jobQueues, type TestQueue } from "../support/job-queues.ts";
 import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
-import { natsServer, startNats } from "../support/nats-server.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = {
@@ -37,16 +35,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 });
 
-const servers = await natsServer();
-const over = [
-  ["a folder", async () => openEmbedded(join(folder, "queue"))],
-  ...(servers instanceof Error ? [] : ([["NATS", () => overNats(servers)]] as const)),
-] as const;
-describe.each(over)("over %s", (where, open) => {
-  let backend: JobBackend & { readonly end?: () => Promise<void> };
+describe.each(jobQueues)("over %s", (where, open) => {
+  let backend: TestQueue;
   let store: JobStore;
   beforeAll(async () => {
-    backend = await open();
+    backend = await open(folder);
     store = new JobStore(backend);
   });
   afterAll(async () => {
@@ -163,12 +156,6 @@ test("the command: what each split moves on a queue, and where it pays; no job i
 });
 
 const encoded = (record: object): Uint8Array => new TextEncoder().encode(JSON.stringify(record));
-
-/** A queue on a server of its own. */
-async function overNats(path: string): Promise<JobBackend & { readonly end: () => Promise<void> }> {
-  const server = await startNats(path, join(folder, "nats"));
-  return Object.assign(await openNats(server.url), { end: async () => server[Symbol.asyncDispose]() });
-}
 
 test("a plan says what is moved, and where that pays", () => {
   const bytes = { halo: 6e6, norm: 1e6, input: 1e6, output: 2e6, turns: 100 };

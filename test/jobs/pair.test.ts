@@ -4,16 +4,13 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import type { JobBackend } from "../../src/jobs/backend.ts";
-import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import type { Job } from "../../src/jobs/job.ts";
-import { openNats } from "../../src/jobs/nats-node.ts";
 import { planPair } from "../../src/jobs/pair.ts";
 import { readPair } from "../../src/jobs/partner.ts";
 import { deleteExchange, StorePeer } from "../../src/jobs/store-peer.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import { natsServer, startNats } from "../support/nats-server.ts";
+import { jobQueues, type TestQueue } from "../support/job-queues.ts";
 import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
@@ -36,17 +33,12 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 });
 
-const servers = await natsServer();
-const over = [
-  ["a folder", async () => openEmbedded(join(folder, "queue"))],
-  ...(servers instanceof Error ? [] : ([["NATS", () => overNats(servers)]] as const)),
-] as const;
-describe.each(over)("over %s", (where, open) => {
-  let backend: JobBackend & { readonly end?: () => Promise<void> };
+describe.each(jobQueues)("over %s", (where, open) => {
+  let backend: TestQueue;
   let store: JobStore;
   let alone: string | undefined;
   beforeAll(async () => {
-    backend = await open();
+    backend = await open(folder);
     store = new JobStore(backend);
     await using _ = worker("alone");
     alone = (await until((await store.create({ request })).id, isOver)).output?.digest;
@@ -133,12 +125,6 @@ describe.each(over)("over %s", (where, open) => {
     expect(await backend.blobs.size("exchange.x.1.0.9")).toBeUndefined();
   }, 30_000);
 });
-
-/** A queue on a server of its own. */
-async function overNats(path: string): Promise<JobBackend & { readonly end: () => Promise<void> }> {
-  const server = await startNats(path, join(folder, "nats"));
-  return Object.assign(await openNats(server.url), { end: async () => server[Symbol.asyncDispose]() });
-}
 
 test("a plan says whether two are faster", () => {
   expect(planPair(4.5e6, 30, 0.1)).toMatchObject({ pays: true, seconds: 15.1 });
