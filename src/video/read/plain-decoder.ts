@@ -7,8 +7,8 @@ import { CustomVideoDecoder, registerDecoder, VideoSample, type EncodedPacket } 
 import { LeadingPictures, neutral } from "./sps.ts";
 import { evened } from "./stream.ts";
 
-/** Packets that are given to the codec before its frames are waited for; a frame needs at most 16 others in H.264 and HEVC. */
-const AHEAD = 8;
+/** Packets that are given to the codec before its frames are waited for: more only keep more pictures in memory, out of the caches. */
+const AHEAD = 2;
 
 class PlainDecoder extends CustomVideoDecoder {
   #decoder: VideoDecoder | undefined;
