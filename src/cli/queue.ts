@@ -12,6 +12,7 @@ import { livingWorkers } from "../jobs/workers.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { trainingRuns, type QueuedTraining } from "../ranks/runs.ts";
+import { queuedTasks, type QueuedTasks } from "../tasks/lists.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { readFlags } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
@@ -34,8 +35,9 @@ export interface AddFlags extends QueueFlags {
   json?: boolean;
 }
 
-/** Ids of trainings begin so. */
+/** Ids of trainings begin so, and those of lists of tasks. */
 const TRAINING = "train_";
+const TASKS = "tasks_";
 /** Characters of a prompt in a list. */
 const SHOWN = 40;
 
@@ -102,7 +104,8 @@ export async function listJobs(flags: ListFlags): Promise<void> {
     const { jobs, hasMore } = await store.list(defined({ limit: flags.limit }));
     const workers = await livingWorkers(store.backend.values);
     const trainings = await trainingRuns(store.backend.values);
-    if (flags.json) return printJson({ jobs, hasMore, trainings, workers });
+    const tasks = await queuedTasks(store.backend.values);
+    if (flags.json) return printJson({ jobs, hasMore, trainings, tasks, workers });
     if (jobs.length)
       print(
         table(
@@ -124,6 +127,15 @@ export async function listJobs(flags: ListFlags): Promise<void> {
           trainings.map((run) => [TRAINING + run.id, trainingStatus(run), microsText(run), run.model, run.at ?? ""]),
         ),
       );
+    if (tasks.length)
+      print(
+        table(
+          ["tasks", "what", "status", "done", "model", "kept at"],
+          tasks.map((list) =>
+            [TASKS + list.id, TASK_WORDS[list.kind], tasksStatus(list), tasksText(list), list.model, list.at ?? ""].map(visible),
+          ),
+        ),
+      );
     print(`${jobs.length ? "" : "No jobs; "}${count(workers.length, "worker")}${hasMore ? "; more jobs: --limit" : ""}`);
     for (const { id, models, adapter, stages = STAGES, limitBytes } of workers) {
       const some = stages.length < STAGES.length ? ` (${stages.join(", ")})` : "";
@@ -138,6 +150,7 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
   if (out !== undefined) await checkOutputFile(out, "--out");
   await withQueue(flags, async (store) => {
     if (id.startsWith(TRAINING)) return await showTraining(store, id, flags);
+    if (id.startsWith(TASKS)) return await showTasks(store, id, flags);
     const job = await jobBy(store, id);
     if (out !== undefined) {
       const bytes = job.output && (await store.backend.blobs.get(job.output.blob));
@@ -152,7 +165,7 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
     const waiting = waitsFor(job, await livingWorkers(store.backend.values));
     if (flags.json) return printJson({ ...job, ...(waiting ? { waitsFor: waiting.what } : {}) });
     const { request, attempts, lease, error, output } = job;
-    const rows: [string, string][] = [
+    printRows(job.id, [
       ["status", `${statusOf(job)} ${progressOf(job)} ${leftOf(job)}`.trim()],
       ["prompt", visible(request.prompt)],
       ["model", `${request.model}, ${request.kind}, seed ${request.seed}`],
@@ -163,34 +176,57 @@ export async function showJob(id: string, flags: QueueFlags & { out?: string }):
       ...(job.sharedClips ?? []).map((one): [string, string] => ["shared", clipText(one)]),
       ...(error ? [["error", visible(error.message)] as [string, string]] : []),
       ...(output ? [["video", `${output.bytes} bytes, SHA-256 ${output.digest}`] as [string, string]] : []),
-    ];
-    print(job.id);
-    for (const [name, value] of rows) print(`  ${name.padEnd(8)}${value}`);
+    ]);
     if (out !== undefined) printPath(out);
   });
 }
 
 async function showTraining(store: JobStore, id: string, { json, out }: QueueFlags & { out?: string }): Promise<void> {
-  if (out !== undefined)
-    throw new CogwheelError("queue", `--out must go with a job that makes a video, got ${id}; a training's results are where it is kept`);
-  const all = await trainingRuns(store.backend.values);
-  const found = all.filter((run) => (TRAINING + run.id).startsWith(id));
-  const [run] = found;
-  if (!run || found.length > 1)
-    throw new CogwheelError(
-      "queue",
-      `an id must be that of one training, got ${JSON.stringify(id)}, of ${found.length || "none"}; \`cogwheel queue list\` names them`,
-    );
+  const run = oneBy(id, TRAINING, await trainingRuns(store.backend.values), { one: "training", out });
   if (json) return printJson(run);
-  const rows: [string, string][] = [
+  printRows(TRAINING + run.id, [
     ["status", trainingStatus(run)],
     ["micros", microsText(run)],
     ["model", `${visible(run.model)}, trains ${run.trains}`],
-    ...(run.at === undefined ? [] : [["kept at", visible(run.at)] as [string, string]]),
-    ...run.computing.map((worker): [string, string] => ["worker", visible(worker)]),
-    ...(run.failure === undefined ? [] : [["failure", visible(run.failure)] as [string, string]]),
-  ];
-  print(TRAINING + run.id);
+    ...(run.at === undefined ? [] : [["kept at", visible(run.at)] as const]),
+    ...run.computing.map((worker) => ["worker", visible(worker)] as const),
+    ...(run.failure === undefined ? [] : [["failure", visible(run.failure)] as const]),
+  ]);
+}
+
+async function showTasks(store: JobStore, id: string, { json, out }: QueueFlags & { out?: string }): Promise<void> {
+  const list = oneBy(id, TASKS, await queuedTasks(store.backend.values), { one: "list of tasks", out });
+  if (json) return printJson(list);
+  printRows(TASKS + list.id, [
+    ["what", TASK_WORDS[list.kind]],
+    ["status", tasksStatus(list)],
+    ["done", `${tasksText(list)}, ${list.waiting} wait`],
+    ["model", visible(list.model)],
+    ...(list.at === undefined ? [] : [["kept at", visible(list.at)] as const]),
+    ...list.doing.map((worker) => ["worker", visible(worker)] as const),
+    ...(list.failure === undefined ? [] : [["failure", visible(list.failure)] as const]),
+  ]);
+}
+
+/** The one whose id begins so. */
+function oneBy<T extends { readonly id: string }>(
+  id: string,
+  prefix: string,
+  all: readonly T[],
+  { one, out }: { one: string; out: string | undefined },
+): T {
+  if (out !== undefined)
+    throw new CogwheelError("queue", `--out must go with a job that makes a video, got ${id}; what a ${one} makes is where it is kept`);
+  const found = all.filter((run) => (prefix + run.id).startsWith(id));
+  if (found.length === 1) return found[0]!;
+  throw new CogwheelError(
+    "queue",
+    `an id must be that of one ${one}, got ${JSON.stringify(id)}, of ${found.length || "none"}; \`cogwheel queue list\` names them`,
+  );
+}
+
+function printRows(title: string, rows: readonly (readonly [name: string, value: string])[]): void {
+  print(title);
   for (const [name, value] of rows) print(`  ${name.padEnd(8)}${value}`);
 }
 
@@ -241,6 +277,10 @@ const trainingStatus = ({ led, step, steps }: QueuedTraining): string =>
   `${led ? "under way" : "without its leader"}${step === undefined ? "" : `, step ${step}${steps === undefined ? "" : ` of ${steps}`}`}`;
 const microsText = ({ computed, computing, waiting }: QueuedTraining): string =>
   `${computed} of ${computed + computing.length + waiting} computed, ${computing.length} by workers now`;
+
+const TASK_WORDS: Readonly<Record<QueuedTasks["kind"], string>> = { encode: "encode clips, captions", caption: "caption clips" };
+const tasksStatus = ({ asked }: QueuedTasks): string => (asked ? "under way" : "without its asker");
+const tasksText = ({ done, all, doing }: QueuedTasks): string => `${done} of ${all}, ${doing.length} by workers now`;
 
 const sharedText = ({ steps, bytes, seconds, waitingSeconds }: NonNullable<Job["shared"]>): string =>
   `${count(steps, "step")} by two workers, ${(bytes / 1e6).toFixed(1)} MB exchanged, ` +

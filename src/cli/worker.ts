@@ -10,6 +10,8 @@ import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { defined } from "../pipelines/options.ts";
 import { RankWork } from "../ranks/work.ts";
+import { EncodeDoer } from "../tasks/encode-work.ts";
+import { TaskWork } from "../tasks/work.ts";
 import type { ModelDeviceFlags } from "./flags.ts";
 import { engineVersion } from "./engine-version.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
@@ -65,6 +67,7 @@ export async function runWorker({
   const version = engineVersion();
   const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
   using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs, ...defined({ memoryBytes: memory }) });
+  await using tasks = new TaskWork(backend, { id, version, onNote: complain, ...leaseMs }, [new EncodeDoer()]);
   const does = stages.length < STAGES.length ? `does ${stages.join(" and ")} of` : "takes";
   complain(`Worker ${id} ${does} jobs for ${names.join(", ")} from ${backend.name}`);
   await work(
@@ -74,7 +77,7 @@ export async function runWorker({
       models,
       version,
       keep,
-      others: [ranks],
+      others: [ranks, tasks],
       stages,
       onNote: complain,
       ...leaseMs,

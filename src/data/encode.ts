@@ -5,19 +5,34 @@
 import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
+import type { EncodeCall, Encoders } from "../pipelines/cogvideox/encoders.ts";
 import { BrokenClips, scanClips } from "./broken.ts";
 import { checkSizes } from "./clip-size.ts";
 import type { ClipFolder } from "./folder.ts";
-import type { PrepareClipsOptions, PreparedClip, PreparedClips } from "./prepared.ts";
+import type {
+  ClipTask,
+  EncodedTask,
+  EncodeTask,
+  PrepareClipsOptions,
+  PreparedClip,
+  PreparedClips,
+  PrepareTogetherOptions,
+  SharedEncodeTask,
+  TextTask,
+} from "./prepared.ts";
 import { type ReadClip, readPixels } from "./read.ts";
-import { ClipStore, digestOf } from "./store.ts";
+import { ClipStore, digestOf, posteriorTensors, type StoredTensors } from "./store.ts";
 
 /** A caption's end that was cut is told in so many characters. */
 const SHOWN = 60;
 
 /** Reads, checks and encodes clips; what was encoded before is not encoded again. */
 export async function prepareClips(model: CogVideoX, folder: ClipFolder, options: PrepareClipsOptions): Promise<PreparedClips> {
+  return await prepareTogether(model, folder, options);
+}
+
+/** The same with the help of others. */
+export async function prepareTogether(model: CogVideoX, folder: ClipFolder, options: PrepareTogetherOptions): Promise<PreparedClips> {
   const { sizes, signal, onProgress, emptyText = false } = options;
   const { transformer } = model.configs;
   checkSizes(sizes, model.rules, transformer.use_learned_positional_embeddings);
@@ -51,24 +66,56 @@ export async function prepareClips(model: CogVideoX, folder: ClipFolder, options
     );
     const whole = found.filter(({ row }) => !broken.has(row));
     const unread = whole.filter((clip) => !complete(clip));
-    for (const [i, clip] of unread.entries()) {
-      await encodeClip(model, encoders, store, folder, clip, broken, options);
-      onProgress?.("encode clips", (i + 1) / unread.length, clip.row.file);
-    }
+    const { spatial, patchSize, temporal } = model.rules;
+    await each(
+      unread.map(({ row, latents, images }): SharedEncodeTask => {
+        const missing = images.flatMap((key, n) => (store.has(key) ? [] : [[n, key] as const]));
+        const task: ClipTask = {
+          ...{ kind: "clip", file: row.file, sizes, spatial: spatial * patchSize, temporal, images: missing },
+          ...(store.has(latents) ? {} : { latents }),
+        };
+        const isBroken = (error: unknown): void => {
+          broken.add(row, error);
+          broken.check();
+        };
+        return {
+          task,
+          input: () => folder.read(row.file, signal),
+          async here() {
+            let clip: ReadClip;
+            try {
+              clip = await readPixels(folder, row, { ...task, signal });
+            } catch (error) {
+              return isBroken(error);
+            }
+            for await (const [key, tensors] of encodeClip(encoders, task, clip, options)) await store.write(key, tensors);
+          },
+          keep: ({ results }) => keepAll(store, results),
+          broken: (why) => isBroken(new CogwheelError("video", why)),
+        };
+      }),
+      options,
+      (done, { file }) => onProgress?.("encode clips", done / unread.length, file),
+    );
     await encoders.release();
     const clips = whole.filter(({ row }) => !broken.has(row));
     const empty = await textKey("");
     const captions = new Map(clips.map((clip) => [clip.text, clip.row.caption]));
     if (emptyText) captions.set(empty, "");
     const unsaid = [...captions].filter(([key]) => !store.has(key));
-    for (const [i, [key, caption]] of unsaid.entries()) {
-      const { data, cut } = await encoders.text(caption, options);
-      if (cut !== null)
-        options.onWarning?.(`[data] a caption may have ${encoders.textLength} tokens; cut off: ${JSON.stringify(cut.slice(0, SHOWN))}`);
-      const shape = [encoders.textLength, data.length / encoders.textLength];
-      await store.write(key, { text: { shape, data: new Float32Array(data) } });
-      onProgress?.("encode captions", (i + 1) / unsaid.length);
-    }
+    await each(
+      unsaid.map(([key, caption]): SharedEncodeTask => {
+        const task: TextTask = { kind: "text", text: caption, tokens: encoders.textLength, key };
+        const keep = async ({ results, cut }: EncodedTask): Promise<void> => {
+          if (cut !== undefined)
+            options.onWarning?.(`[data] a caption may have ${encoders.textLength} tokens; cut off: ${JSON.stringify(cut.slice(0, SHOWN))}`);
+          await keepAll(store, results);
+        };
+        return { task, here: async () => keep(await encodeText(encoders, task, options)), keep, broken: () => undefined };
+      }),
+      options,
+      (done) => onProgress?.("encode captions", done / unsaid.length),
+    );
     const identity = {
       weights: await digestOf(await encoders.component("transformer")),
       encoders: await digestOf([await encoders.component("vae"), await encoders.component("text_encoder")]),
@@ -93,34 +140,41 @@ export function takesImage({ rules, configs }: CogVideoX): boolean {
   );
 }
 
-async function encodeClip(
-  model: CogVideoX,
-  encoders: Encoders,
-  store: ClipStore,
-  folder: ClipFolder,
-  clip: PreparedClip,
-  broken: BrokenClips,
-  options: PrepareClipsOptions,
+/** All of them, by whoever there is. @param onDone told how many are */
+async function each(
+  tasks: readonly SharedEncodeTask[],
+  { sharing, signal }: PrepareTogetherOptions,
+  onDone: (done: number, task: { readonly file?: string }) => void,
 ): Promise<void> {
-  const { rules } = model;
-  const { sizes, signal } = options;
-  const { row } = clip;
-  let read: ReadClip;
-  try {
-    read = await readPixels(folder, row, { sizes, spatial: rules.spatial * rules.patchSize, temporal: rules.temporal, signal });
-  } catch (error) {
-    broken.add(row, error);
-    broken.check();
-    return;
+  let done = 0;
+  const tell = (task: EncodeTask): void => onDone(++done, task as { readonly file?: string });
+  if (sharing && tasks.length) return await sharing.share(tasks, tell);
+  for (const { task, here } of tasks) {
+    signal?.throwIfAborted();
+    await here();
+    tell(task);
   }
-  const { frames, pixels, width, height } = read;
-  if (!store.has(clip.latents)) {
-    const { mean, logvar, shape } = await encoders.clip(pixels, { frames: frames.length, width, height }, options);
-    const [, ...of] = shape;
-    await store.write(clip.latents, {
-      mean: { shape: of, data: new Float32Array(mean) },
-      logvar: { shape: of, data: new Float32Array(logvar) },
-    });
-  }
-  if (clip.images.length) await (await import("./images.ts")).encodeImages(encoders, store, clip, frames[0]!, options);
+}
+
+async function keepAll(store: ClipStore, results: EncodedTask["results"]): Promise<void> {
+  for (const [key, tensors] of results) await store.write(key, tensors);
+}
+
+/** What is wanted of a clip, one after another. */
+export async function* encodeClip(
+  encoders: Encoders,
+  { latents, images }: ClipTask,
+  { frames, pixels, width, height }: ReadClip,
+  call: EncodeCall,
+): AsyncGenerator<[key: string, tensors: StoredTensors], void, void> {
+  if (latents !== undefined) yield [latents, posteriorTensors(await encoders.clip(pixels, { frames: frames.length, width, height }, call))];
+  if (images.length === 0) return;
+  const { encodeImage } = await import("./images.ts");
+  for (const [n, key] of images) yield [key, await encodeImage(encoders, frames[0]!, n, call)];
+}
+
+export async function encodeText(encoders: Encoders, { text, tokens, key }: TextTask, call: EncodeCall): Promise<EncodedTask> {
+  const { data, cut } = await encoders.text(text, call);
+  const results = new Map([[key, { text: { shape: [tokens, data.length / tokens], data: new Float32Array(data) } }]]);
+  return { results, ...(cut === null ? {} : { cut }) };
 }

@@ -4,39 +4,30 @@
  * beforehand, and every use takes one of them.
  */
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
-import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
+import type { EncodeCall, Encoders } from "../pipelines/cogvideox/encoders.ts";
 import { imageScale } from "../pipelines/cogvideox/conditioning.ts";
 import { fromVae } from "../pipelines/latent-layout.ts";
 import { LatentPosterior } from "../models/vae/posterior.ts";
 import { drawsOf } from "../training/draws.ts";
 import { fitFrames } from "../video/fit.ts";
 import type { Frame } from "../video/frame.ts";
-import type { PreparedClip, PrepareClipsOptions } from "./prepared.ts";
-import type { ClipStore } from "./store.ts";
+import type { PreparedClip } from "./prepared.ts";
+import { type ClipStore, posteriorTensors, type StoredTensors } from "./store.ts";
 
-/** Encodes a clip's first frame with each of its noises. What is drawn follows from the draw's number alone, so it is kept for any run. */
-export async function encodeImages(
-  encoders: Encoders,
-  store: ClipStore,
-  { images }: PreparedClip,
-  frame: Frame,
-  options: PrepareClipsOptions,
-): Promise<void> {
+/** The posterior of a clip's first frame with a noise. What is drawn follows from the draw's number alone, so it is kept for any run. */
+export async function encodeImage(encoders: Encoders, frame: Frame, n: number, call: EncodeCall): Promise<StoredTensors> {
   const { width, height } = frame;
   const pixels = fitFrames([frame], { width, height });
-  for (const [n, key] of images.entries()) {
-    if (store.has(key)) continue;
-    const { generator } = drawsOf(0, "image noise", n);
-    const sigma = Math.exp(-3 + 0.5 * generator.randn([1])[0]!);
-    const noise = generator.randn([pixels.length]);
-    const { mean, logvar, shape } = await encoders.clip(
+  const { generator } = drawsOf(0, "image noise", n);
+  const sigma = Math.exp(-3 + 0.5 * generator.randn([1])[0]!);
+  const noise = generator.randn([pixels.length]);
+  return posteriorTensors(
+    await encoders.clip(
       pixels.map((value, i) => value + sigma * noise[i]!),
       { frames: 1, width, height },
-      options,
-    );
-    const [, ...of] = shape;
-    await store.write(key, { mean: { shape: of, data: new Float32Array(mean) }, logvar: { shape: of, data: new Float32Array(logvar) } });
-  }
+      call,
+    ),
+  );
 }
 
 /** [1, C, H, W]: the latents of one of the noised images, another draw of its posterior each time. */

@@ -16,8 +16,8 @@ export interface ReadClip {
 
 /** @param spatial what sides are multiples of @param temporal lengths are so many frames, times k, and one more */
 export async function readPixels(
-  folder: ClipFolder,
-  { file }: ClipRow,
+  folder: Pick<ClipFolder, "read">,
+  { file }: Pick<ClipRow, "file">,
   { sizes, spatial, temporal, signal }: { sizes: ClipSizes; spatial: number; temporal: number; signal?: AbortSignal | undefined },
 ): Promise<ReadClip> {
   const read = await readClip(await folder.read(file, signal), {

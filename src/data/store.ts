@@ -7,11 +7,17 @@ import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import { toFloat32 } from "../files/convert.ts";
 import { openSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import type { LatentPosterior } from "../models/vae/posterior.ts";
 import type { KeptFile, KeptFiles } from "../platform/types.ts";
 import { memorySource } from "../sources/memory.ts";
 
 /** Named arrays with their shapes. */
 export type StoredTensors = Readonly<Record<string, { readonly shape: readonly number[]; readonly data: Float32Array<ArrayBuffer> }>>;
+
+/** A posterior as it is kept: [C, T, H, W] each, of the one clip. */
+export function posteriorTensors({ mean, logvar, shape: [, ...shape] }: LatentPosterior): StoredTensors {
+  return { mean: { shape, data: new Float32Array(mean) }, logvar: { shape, data: new Float32Array(logvar) } };
+}
 
 const FORMAT = "cogwheel-training/1";
 const KIND = "training";

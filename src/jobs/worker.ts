@@ -41,8 +41,11 @@ export interface WorkerModel {
 export interface OtherWork {
   /** Its hints begin so. */
   readonly prefix: string;
-  /** Does what a hint names, with the models that are open, or leaves it to others. */
-  take(hint: Hint, models: readonly OpenModel[], signal: AbortSignal): Promise<void>;
+  /**
+   * Does what a hint names, with the models that are open, or leaves it to others.
+   * @param makeRoom frees what other work keeps on the adapter: to be called before it is used
+   */
+  take(hint: Hint, models: readonly OpenModel[], signal: AbortSignal, makeRoom: () => void): Promise<void>;
   /** Frees what it has on the adapter between hints. */
   release(): void;
 }
@@ -288,9 +291,11 @@ class Worker implements AsyncDisposable {
 
   async #takeOther(other: OtherWork, hint: Hint): Promise<void> {
     const open = [...this.#open.values()];
-    // Parts that are kept between jobs make room.
-    for (const { model } of open) model.release();
-    await other.take(hint, open, this.signal).catch((error: unknown) => {
+    const makeRoom = (): void => {
+      for (const { model } of open) model.release();
+      for (const one of this.options.others ?? []) if (one !== other) one.release();
+    };
+    await other.take(hint, open, this.signal, makeRoom).catch((error: unknown) => {
       if (!this.signal.aborted) this.#note(`${hint.job}: ${error instanceof Error ? error.message : String(error)}`);
     });
   }

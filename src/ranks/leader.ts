@@ -9,21 +9,11 @@ import { linkedAbort } from "../base/linked-abort.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
 import { type Stored, writeRecord } from "../jobs/records.ts";
+import { getBlob, putBlob } from "../jobs/tasks.ts";
 import type { GradientRecipe, MicroGradients, MicroTask, MicroWorkers } from "../training/micro-workers.ts";
 import { parametersBytes, resultOf, taskBytes } from "./arrays.ts";
 import type { RankModel } from "./rank-model.ts";
-import {
-  getBlob,
-  hintOf,
-  microKey,
-  microPrefix,
-  putBlob,
-  readShared,
-  runIds,
-  runKey,
-  type SharedMicro,
-  type SharedRun,
-} from "./records.ts";
+import { hintOf, microKey, microPrefix, readShared, runIds, runKey, type SharedMicro, type SharedRun } from "./records.ts";
 
 export interface LeaderOptions {
   /** Hexadecimal digits: the same for a run that goes on. */
@@ -131,12 +121,12 @@ export class Leader implements MicroWorkers, AsyncDisposable {
     this.#run = { ...this.#run!, step: ++this.done };
     await this.#announce();
     const before = this.#tasks;
-    const shared = await putBlob(blobs, id, "parameters", parametersBytes(parameters));
+    const shared = await putBlob(blobs, `${runKey(id)}.parameters`, parametersBytes(parameters));
     const { recipe, weights, version } = this.#run!;
     const of = JSON.stringify([recipe, weights, version]);
     const tasks: SharedMicro[] = [];
     for (const micro of micros) {
-      const inputs = await putBlob(blobs, id, "task", taskBytes(micro));
+      const inputs = await putBlob(blobs, `${runKey(id)}.task`, taskBytes(micro));
       const task = (await sha256(new TextEncoder().encode([of, shared.digest, inputs.digest].join(" ")))).slice(0, 16);
       tasks.push({ task, parameters: shared, inputs, failures: 0 });
     }

@@ -8,18 +8,10 @@
  * | blob `train.RUN.parameters-…`, `.task-…`, `.result-…` | named by their content |
  * | hint `train.RUN.TASK.N` | that micro-step N waits; of another task it is an old one |
  */
-import { sha256 } from "../base/sha256.ts";
-import type { Blobs, KeyValues } from "../jobs/backend.ts";
-import type { Lease } from "../jobs/job.ts";
+import type { KeyValues } from "../jobs/backend.ts";
 import { readRecord, type Stored } from "../jobs/records.ts";
+import type { BlobReference, TaskRecord } from "../jobs/tasks.ts";
 import type { GradientRecipe } from "../training/micro-workers.ts";
-
-/** A blob, and what it must hold. */
-export interface BlobReference {
-  readonly blob: string;
-  /** SHA-256 of its bytes. */
-  readonly digest: string;
-}
 
 export interface SharedRun {
   readonly id: string;
@@ -39,16 +31,10 @@ export interface SharedRun {
   readonly until: number;
 }
 
-export interface SharedMicro {
-  /** Tells it from those of other steps: of its inputs and parameters. */
-  readonly task: string;
+/** Its task is of its inputs and parameters. */
+export interface SharedMicro extends TaskRecord {
   readonly parameters: BlobReference;
   readonly inputs: BlobReference;
-  readonly lease?: Lease;
-  /** How often workers failed, and what the last one said. */
-  readonly failures: number;
-  readonly failure?: string;
-  readonly result?: BlobReference & { readonly worker: string };
 }
 
 /** Hints of training begin so. */
@@ -71,17 +57,3 @@ export const runIds = async (values: KeyValues): Promise<string[]> => (await val
 /** A run or a micro-step as it is stored. */
 export const readShared = <T extends SharedRun | SharedMicro>(values: KeyValues, key: string): Promise<Stored<T> | undefined> =>
   readRecord<T>(values, key, "ranks");
-
-/** Keeps bytes under a name that says what they are. */
-export async function putBlob(blobs: Blobs, run: string, what: string, bytes: Uint8Array<ArrayBuffer>): Promise<BlobReference> {
-  const digest = await sha256(bytes);
-  const blob = `train.${run}.${what}-${digest.slice(0, 16)}`;
-  await blobs.put(blob, bytes);
-  return { blob, digest };
-}
-
-/** The bytes; undefined where they are not there, or others. */
-export async function getBlob(blobs: Blobs, { blob, digest }: BlobReference): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const bytes = (await blobs.get(blob)) as Uint8Array<ArrayBuffer> | undefined;
-  return bytes && (await sha256(bytes)) === digest ? bytes : undefined;
-}

@@ -15,7 +15,8 @@ export class RankWork implements OtherWork, Disposable {
     this.#worker = new RankWorker(backend, options);
   }
 
-  async take(hint: Hint, open: readonly OpenModel[], signal: AbortSignal): Promise<void> {
+  async take(hint: Hint, open: readonly OpenModel[], signal: AbortSignal, makeRoom: () => void): Promise<void> {
+    makeRoom();
     const models = await Promise.all(open.map(({ served, model }) => this.#modelOf(served, model, signal)));
     await this.#worker.take(hint, models, signal);
   }

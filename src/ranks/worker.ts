@@ -3,14 +3,13 @@
  * gradients. It needs the model alone; clips, noise and parameters come with the micro-step.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
-import { type Stored, writeRecord } from "../jobs/records.ts";
+import { doTask, getBlob } from "../jobs/tasks.ts";
 import { MicroEngine } from "../training/micro-engine.ts";
 import { parametersOf, resultBytes, taskOf } from "./arrays.ts";
 import type { RankModel } from "./rank-model.ts";
-import { getBlob, microKey, parseHint, putBlob, readShared, runKey, type SharedMicro, type SharedRun } from "./records.ts";
+import { microKey, parseHint, readShared, runKey, type SharedMicro, type SharedRun } from "./records.ts";
 
 export interface RankWorkerOptions {
   /** What it is called, as of all that it works on. */
@@ -28,9 +27,6 @@ export interface RankWorkerOptions {
 const LATER_MS = 250;
 /** A worker that failed leaves the run to others for so long: its device may be lost, or too small. */
 const FAILED_MS = 30_000;
-
-/** A micro-step is another's now, or of a step that is over. */
-class Superseded extends Error {}
 
 /** What is ready to compute for a run. */
 interface Ready {
@@ -67,56 +63,20 @@ export class RankWorker implements Disposable {
       await hint.release();
       return await pause(LATER_MS, signal);
     }
-    const key = microKey(named.run, named.micro);
-    const leased = await this.#lease(key, named.task);
-    // Its leader hints again where a lease runs out.
-    if (!leased) return await hint.done();
-    this.#tell(run.id, `${run.id}: takes part in a training of ${run.model}`);
-    const lost = linkedAbort(signal);
-    let held = leased;
-    const turn = async (change: (micro: SharedMicro) => SharedMicro): Promise<void> => {
-      held = await this.#change(key, named.task, held, change);
+    const { id } = this.options;
+    const place = {
+      key: microKey(named.run, named.micro),
+      task: named.task,
+      what: `${runKey(named.run)}.result-${named.task}-${named.micro}`,
     };
-    let renewing: Promise<void> = Promise.resolve();
-    const timer = setInterval(() => {
-      renewing = renewing
-        .then(() => turn((micro) => ({ ...micro, lease: this.#until() })))
-        .then(() => hint.working())
-        .catch((error: unknown) => {
-          // A store that cannot be reached for a moment is no loss.
-          if (error instanceof Superseded) lost.abort(error);
-        });
-    }, this.#leaseMs / 3);
-    const stopRenewing = async (): Promise<void> => {
-      clearInterval(timer);
-      await renewing;
-    };
-    try {
-      const result = await this.#compute(run, model, leased.record, lost.signal);
-      await stopRenewing();
-      lost.signal.throwIfAborted();
-      await this.#give(run.id, key, named, held, result);
-    } catch (error) {
-      await stopRenewing();
-      const message = error instanceof Error ? error.message : String(error);
-      const failure = signal.aborted ? undefined : `${this.options.id}: ${message}`;
-      const mine = await turn(({ lease: _, ...micro }) =>
-        failure === undefined ? micro : { ...micro, failure, failures: micro.failures + 1 },
-      ).then(
-        () => true,
-        () => false,
-      );
-      if (!mine) return await hint.done();
-      if (failure !== undefined) {
-        this.options.onNote?.(`${run.id}: ${message}; it is left to others for ${FAILED_MS / 1000} s`);
-        this.#failed.set(run.id, Date.now() + FAILED_MS);
-        this.release();
-      }
-      return await hint.release();
-    } finally {
-      lost[Symbol.dispose]();
-    }
-    await hint.done();
+    const end = await doTask<SharedMicro>(this.backend, place, { id, leaseMs: this.#leaseMs }, hint, signal, async (micro, lost) => {
+      this.#tell(run.id, `${run.id}: takes part in a training of ${run.model}`);
+      return await this.#compute(run, model, micro, lost);
+    });
+    if (typeof end === "string") return;
+    this.options.onNote?.(`${run.id}: ${end.failure}; it is left to others for ${FAILED_MS / 1000} s`);
+    this.#failed.set(run.id, Date.now() + FAILED_MS);
+    this.release();
   }
 
   /** The model that a run is of; why there is none is said once. */
@@ -142,37 +102,6 @@ export class RankWorker implements Disposable {
     this.options.onNote?.(message);
   }
 
-  readonly #until = () => ({ worker: this.options.id, until: Date.now() + this.#leaseMs });
-
-  /** A micro-step that nobody else computes, with this worker's lease. */
-  async #lease(key: string, task: string): Promise<Stored<SharedMicro> | undefined> {
-    for (;;) {
-      const found = await readShared<SharedMicro>(this.backend.values, key);
-      if (found?.record.task !== task || found.record.result || (found.record.lease?.until ?? 0) > Date.now()) return undefined;
-      const record = { ...found.record, lease: this.#until() };
-      const revision = await writeRecord(this.backend.values, key, record, found.revision);
-      if (revision !== undefined) return { record, revision };
-    }
-  }
-
-  /** Changes a micro-step as long as it is this worker's. */
-  async #change(
-    key: string,
-    task: string,
-    held: Stored<SharedMicro>,
-    change: (micro: SharedMicro) => SharedMicro,
-  ): Promise<Stored<SharedMicro>> {
-    for (;;) {
-      const record = change(held.record);
-      const revision = await writeRecord(this.backend.values, key, record, held.revision);
-      if (revision !== undefined) return { record, revision };
-      const found = await readShared<SharedMicro>(this.backend.values, key);
-      if (found?.record.task !== task || found.record.result || found.record.lease?.worker !== this.options.id)
-        throw new Superseded(`${key} is another's now`);
-      held = found;
-    }
-  }
-
   async #compute(
     run: SharedRun,
     model: RankModel,
@@ -195,25 +124,6 @@ export class RankWorker implements Disposable {
     if (ready.parameters?.blob !== parameters.blob)
       ready.parameters = { blob: parameters.blob, values: await parametersOf(await read(parameters)) };
     return resultBytes(await ready.engine.run(await taskOf(await read(inputs)), ready.parameters.values, signal));
-  }
-
-  /** Names the result in the micro-step, or takes it away again where another's is there. */
-  async #give(
-    run: string,
-    key: string,
-    { task, micro }: { task: string; micro: number },
-    held: Stored<SharedMicro>,
-    bytes: Uint8Array<ArrayBuffer>,
-  ): Promise<void> {
-    const { values, blobs } = this.backend;
-    const result = { ...(await putBlob(blobs, run, `result-${task}-${micro}`, bytes)), worker: this.options.id };
-    try {
-      await this.#change(key, task, held, ({ lease: _, ...rest }) => ({ ...rest, result }));
-    } catch (error) {
-      const there = (await readShared<SharedMicro>(values, key))?.record;
-      if (error instanceof Superseded && there?.result?.blob !== result.blob) await blobs.delete(result.blob);
-      throw error;
-    }
   }
 
   /** Frees what it has on the adapter; it is made again when there is another micro-step. */

@@ -27,8 +27,8 @@ interface Working extends AsyncDisposable {
   readonly text: () => string;
   kill(): Promise<void>;
 }
-function worker(): Working {
-  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", "queue", "--lease", "1"], {
+function worker(queue = "queue"): Working {
+  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", queue, "--lease", "1"], {
     cwd: place.folder,
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -95,3 +95,32 @@ test("a run without workers says so, and is stopped by Ctrl-C; what it would sen
   const planned = await place.run([...args, "--plan"]);
   expect(planned.out).toMatch(/over workers: [\d.]+ MB to each worker a step, and as much from each micro-step/);
 }, 120_000);
+
+test("clips are encoded by workers too; one is killed -9, then who trains: what is kept has the bytes of a run alone", async () => {
+  const drawn = spawnSync(process.execPath, [resolve("dist/draw-clips.js"), "films", "--clips", "24", "--frames", "9", "--size", "64"], {
+    cwd: place.folder,
+  });
+  expect(drawn.status, String(drawn.stderr)).toBe(0);
+  const args = ["train", "--data", "films", "--resolution", "32x32", "--frames", "9", "--rank", "4", "--steps", "1"];
+  expect((await place.run([...args, "--cache", "kept-alone", "--out", "encoded-alone"])).code).toBe(0);
+  await using lost = worker("queue-3");
+  await expect.poll(lost.text, { timeout: 30_000 }).toContain("takes jobs");
+  const led = [...args, "--cache", "kept-led", "--out", "encoded-led", "--queue", "queue-3"];
+  const killed = await runKilled([LAUNCHER, ...led], { at: { call: 12, folder: join(place.folder, "kept-led") }, cwd: place.folder });
+  expect(killed.signal ?? killed.code, killed.text).not.toBe(0);
+  await expect.poll(lost.text, { timeout: 30_000 }).toMatch(/tasks\.[0-9a-f]{16}: takes part \(encode\)/);
+  const list = await place.run(["queue", "list", "--queue", "queue-3"]);
+  expect(list.out).toMatch(/tasks_[0-9a-f]{16} +encode clips, captions +\S.*\d+ of 24, \d by workers now +moving-shapes +\S+encoded-led\n/);
+  const show = await place.run(["queue", "show", /tasks_[0-9a-f]{8}/.exec(list.out)![0], "--queue", "queue-3"]);
+  expect(show.out).toMatch(/^tasks_[0-9a-f]{16}\n {2}what {4}encode clips, captions\n {2}status {2}/);
+  await lost.kill();
+  await using _ = worker("queue-3");
+  const ended = await place.run(led);
+  expect(ended.code, ended.err).toBe(0);
+  const bytes = async (folder: string) => {
+    const names = (await readdir(join(place.folder, folder))).filter((name) => name.endsWith(".safetensors")).sort();
+    return names.map((name) => [name, stateOf(join(place.folder, folder, name))]);
+  };
+  expect(await bytes("kept-led")).toEqual(await bytes("kept-alone"));
+  expect(await readdir(join(place.folder, "queue-3/blobs"))).toEqual([]);
+}, 180_000);

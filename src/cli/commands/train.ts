@@ -61,7 +61,10 @@ export const train = defineCommand<[string | undefined], TrainFlags>({
         optionsOf(TRAIN_TABLE),
       ),
       "the memory and the seconds",
-    ).option("--queue <address>", "leave the micro-steps to the workers of a queue, a folder or a NATS server (docs/scale-out.md)"),
+    ).option(
+      "--queue <address>",
+      "leave the micro-steps to the workers of a queue, a folder or a NATS server, which encode clips too (docs/scale-out.md)",
+    ),
   async run([config], flags) {
     const { trainFromFolder } = await import("../train/run.ts");
     await trainFromFolder(config, flags);

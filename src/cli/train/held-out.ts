@@ -1,7 +1,7 @@
 /** What clips that are not learned from lose as a run goes on: always of the last stage's size, at the same timesteps, with the same noise. */
-import { prepareClips } from "../../data/encode.ts";
+import { prepareTogether } from "../../data/encode.ts";
 import { openClips } from "../../data/folder.ts";
-import type { PrepareClipsOptions } from "../../data/prepared.ts";
+import type { PrepareTogetherOptions } from "../../data/prepared.ts";
 import { clipSamples } from "../../data/samples.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -9,7 +9,7 @@ import type { GivenSample } from "../../training/training-sample.ts";
 import { type Training, VALIDATION_TIMESTEPS } from "../../training/train.ts";
 import { HELD_OUT, type HeldOutLoss, type RunFolder } from "./run-folder.ts";
 
-export interface HeldOutOptions extends Omit<PrepareClipsOptions, "emptyText"> {
+export interface HeldOutOptions extends Omit<PrepareTogetherOptions, "emptyText"> {
   /** The clips' folder. */
   readonly clips: string;
   /** Of a run to compare with. */
@@ -34,7 +34,7 @@ export class HeldOut {
     { clips, beside, ...options }: HeldOutOptions,
     learned: ReadonlySet<string>,
   ): Promise<HeldOut> {
-    const prepared = await prepareClips(model, await openClips(clips), options);
+    const prepared = await prepareTogether(model, await openClips(clips), options);
     const known = prepared.clips.find(({ content }) => learned.has(content));
     if (known)
       throw new CogwheelError(

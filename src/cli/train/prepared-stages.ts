@@ -1,8 +1,8 @@
 /** The data of a run's stages: filtered, scaled and encoded before the first step, so that what is wrong with the last stage ends no long run. */
 import type { ClipSizes } from "../../data/clip-size.ts";
-import { prepareClips } from "../../data/encode.ts";
+import { prepareTogether } from "../../data/encode.ts";
 import { type ClipFolder, type ClipRow, filterRows } from "../../data/folder.ts";
-import type { PrepareClipsOptions, PreparedClips } from "../../data/prepared.ts";
+import type { PrepareTogetherOptions, PreparedClips } from "../../data/prepared.ts";
 import { kindsOf } from "../../data/samples.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { RunIdentity } from "../../training/checkpoint.ts";
@@ -19,7 +19,7 @@ export async function preparedStages(
   stages: readonly StageConfig[],
   model: CogVideoX,
   folder: ClipFolder,
-  { onProgress, ...options }: Omit<PrepareClipsOptions, "sizes">,
+  { onProgress, ...options }: Omit<PrepareTogetherOptions, "sizes">,
 ): Promise<PreparedStage[]> {
   // What can be told without reading a clip is told first, of all stages.
   const asked = stages.map((stage) => ({
@@ -29,7 +29,7 @@ export async function preparedStages(
   }));
   const all: PreparedStage[] = [];
   for (const stage of asked) {
-    const prepared = await prepareClips(
+    const prepared = await prepareTogether(
       model,
       { ...folder, rows: stage.rows },
       {

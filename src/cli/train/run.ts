@@ -9,6 +9,7 @@ import { LORA_FILE } from "../../training/export.ts";
 import { expectRunOf } from "../../training/checkpoint.ts";
 import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
+import { HERE } from "../../tasks/encoding.ts";
 import { checkDistinct } from "../files.ts";
 import { modelNamed } from "../model-names.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
@@ -94,6 +95,7 @@ async function runSteps(
   const shared = {
     ...defined({ cache: config.cache, imageNoises: config.imageNoises }),
     emptyText: config.nullText === "empty",
+    ...(led ? { sharing: led.encoding } : {}),
     signal,
     onProgress: (stage: string, done: number, detail?: string) => progress.report(stage, done, detail),
     onWarning: (message: string) => progress.note(message),
@@ -109,6 +111,7 @@ async function runSteps(
       const without = prepared.broken.length ? `, ${prepared.broken.length} left out` : "";
       print(`${name && `${name}: `}${prepared.clips.length} clips of ${clips.label}${without}`);
     }
+    for (const [who, count] of led?.encoding.shares ?? []) print(`${count} clips and captions encoded ${who === HERE ? who : `by ${who}`}`);
   }
   const heldOut =
     config.heldOut === undefined
@@ -165,7 +168,7 @@ async function runSteps(
       seconds,
       clips: config.options.stages ? counts : counts[0]!,
       leftOut,
-      ...(led ? { workers: Object.fromEntries(led.leader.shares) } : {}),
+      ...(led ? { workers: Object.fromEntries(led.leader.shares), encoded: Object.fromEntries(led.encoding.shares) } : {}),
       files: [result],
     });
   print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
