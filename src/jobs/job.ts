@@ -81,6 +81,16 @@ export interface SharedClip {
   readonly waitingSeconds: number;
 }
 
+/** What the webhook of a prediction may be told of: as in Replicate's API. */
+export type PredictionEvent = "start" | "output" | "logs" | "completed";
+
+/** Of a job that was asked for by Replicate's calls. */
+export interface AskedPrediction {
+  /** The server's address, as its client called it: what the webhook is told has addresses too. */
+  readonly base: string;
+  readonly events: readonly PredictionEvent[];
+}
+
 export interface Job {
   /** `video_` and 32 hexadecimal digits, the first of them the time in milliseconds, so that ids sort by age. */
   readonly id: string;
@@ -120,6 +130,7 @@ export interface Job {
   /** Digest of the request's body, which an idempotency key is bound to. */
   readonly fingerprint?: string;
   readonly webhook?: string;
+  readonly prediction?: AskedPrediction;
   /** What the spans of whoever works on it go on from. */
   readonly trace?: TraceContext;
   /** When a worker gave it back, in milliseconds since 1970. */

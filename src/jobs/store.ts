@@ -9,7 +9,17 @@ import { pause } from "../base/pause.ts";
 import type { Entry, JobBackend } from "./backend.ts";
 import { deletePair } from "./partner.ts";
 import type { TraceContext } from "./tracing.ts";
-import { embedsBlob, inputBlob, jobKey, outputBlob, stateBlob, type JobRequest, type Job, type JobError } from "./job.ts";
+import {
+  embedsBlob,
+  inputBlob,
+  jobKey,
+  outputBlob,
+  stateBlob,
+  type AskedPrediction,
+  type JobRequest,
+  type Job,
+  type JobError,
+} from "./job.ts";
 
 /** What a job is made of. */
 export interface NewJob {
@@ -24,6 +34,7 @@ export interface NewJob {
   readonly idempotencyKey?: string;
   readonly fingerprint?: string;
   readonly webhook?: string;
+  readonly prediction?: AskedPrediction;
   readonly trace?: TraceContext;
 }
 

@@ -56,7 +56,7 @@ async function formFields(bytes: Uint8Array<ArrayBuffer>, type: string): Promise
 export function bytesOfDataUrl(url: string, param: string): Uint8Array<ArrayBuffer> {
   const [, base64, data] = /^data:[^,]{0,200}?(;base64)?,(.*)$/s.exec(url) ?? [];
   if (data === undefined)
-    throw invalid(`an image_url must be a data: address, got ${JSON.stringify(url.slice(0, 40))}; upload the file`, param);
+    throw invalid(`an address of an input must be a data: address, got ${JSON.stringify(url.slice(0, 40))}; send the file itself`, param);
   try {
     return new Uint8Array(
       base64 ? Uint8Array.from(atob(data), (c) => c.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(data)),

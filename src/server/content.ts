@@ -1,5 +1,7 @@
 /** What came out of a job, by range. */
+import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
+import { outputBlob, type Job } from "../jobs/job.ts";
 import { ApiError } from "./errors.ts";
 
 /** Bytes that are read from the store at a time. */
@@ -28,6 +30,42 @@ export function rangeOf(header: string | null, size: number): { readonly begin: 
 /** Does a list of tags hold this one? By weak comparison. */
 const holds = (list: string, tag: string): boolean =>
   list.trim() === "*" || list.split(",").some((one) => one.trim().replace(/^W\//, "") === tag);
+
+/** A job's video, thumbnail or spritesheet. Throws where it is not there: yet, any more, or at all. */
+export async function videoResponse(
+  request: Request,
+  job: Job,
+  variant: "video" | "thumbnail" | "spritesheet",
+  blobs: JobBackend["blobs"],
+): Promise<Response> {
+  if (job.status === "failed")
+    throw new ApiError(
+      409,
+      "video_failed",
+      `a video must be completed, got ${job.id}, which failed: ${job.error?.message ?? "for no reason that is known"}`,
+    );
+  if (job.status !== "completed" || !job.output)
+    throw new ApiError(409, "video_not_ready", `a video must be completed, got ${job.id}, which is ${job.status}; come again`, {
+      retryAfter: Math.min(job.secondsLeft ?? 2, 60),
+    });
+  const whole = variant === "video";
+  const blob = whole ? job.output.blob : outputBlob(job.id, variant);
+  const size = await blobs.size(blob);
+  if (size === undefined)
+    throw (await blobs.size(job.output.blob)) === undefined
+      ? new ApiError(410, "video_expired", `a video must still be kept, got ${job.id}, which was removed`)
+      : new ApiError(404, "no_such_variant", `a variant must be one that was made, got ${variant}; ask for video`, {
+          param: "variant",
+        });
+  const type = whole ? job.output.type : pictureType((await blobs.get(blob, 0, 4)) ?? new Uint8Array());
+  const tag = whole ? job.output.digest : await sha256(new TextEncoder().encode(`${variant} ${job.output.digest}`));
+  const extension = type.split("/")[1] === "jpeg" ? "jpg" : (type.split("/")[1] ?? "bin");
+  return contentResponse(request, { blob, type, size, tag, name: `${job.id}${whole ? "" : `-${variant}`}.${extension}` }, blobs);
+}
+
+function pictureType(bytes: Uint8Array): string {
+  return bytes[0] === 0x89 ? "image/png" : bytes[0] === 0xff ? "image/jpeg" : "image/webp";
+}
 
 /** Answers GET and HEAD. */
 export function contentResponse(request: Request, { blob, type, size, tag, name }: Content, blobs: JobBackend["blobs"]): Response {

@@ -9,6 +9,18 @@ const TYPES: Readonly<Record<number, string>> = {
   429: "rate_limit_error",
 };
 
+/** The `title` of a problem. */
+const TITLES: Readonly<Record<number, string>> = {
+  401: "Unauthenticated",
+  403: "Forbidden",
+  404: "Not found",
+  410: "Gone",
+  413: "Request too large",
+  422: "Input validation failed",
+  429: "Too many requests",
+  501: "Not implemented",
+};
+
 export interface ApiErrorOptions {
   /** The field that is wrong. */
   readonly param?: string | undefined;
@@ -29,18 +41,32 @@ export class ApiError extends Error {
   }
 
   response(): Response {
-    const { param = null, retryAfter } = this.options;
+    const { param = null } = this.options;
     const type = TYPES[this.status] ?? (this.status >= 500 ? "server_error" : "invalid_request_error");
     return Response.json(
       { error: { message: this.message, type, param, code: this.code } },
-      {
-        status: this.status,
-        headers: {
-          ...(retryAfter === undefined ? {} : { "retry-after": String(Math.max(1, Math.ceil(retryAfter))) }),
-          ...(this.status === 401 ? { "www-authenticate": "Bearer" } : {}),
-        },
-      },
+      { status: this.status, headers: this.#headers() },
     );
+  }
+
+  /** The same as Replicate's clients read it: `{ title, detail, status }`. A field's wrong value is 422 there. */
+  problem(): Response {
+    const status = this.status === 400 ? 422 : this.status;
+    const { param } = this.options;
+    const fields =
+      param === undefined || status !== 422 ? {} : { invalid_fields: [{ type: this.code, field: param, description: this.message }] };
+    return Response.json(
+      { title: TITLES[status] ?? (status >= 500 ? "Internal server error" : "Request refused"), detail: this.message, status, ...fields },
+      { status, headers: { ...this.#headers(), "content-type": "application/problem+json" } },
+    );
+  }
+
+  #headers(): Record<string, string> {
+    const { retryAfter } = this.options;
+    return {
+      ...(retryAfter === undefined ? {} : { "retry-after": String(Math.max(1, Math.ceil(retryAfter))) }),
+      ...(this.status === 401 ? { "www-authenticate": "Bearer" } : {}),
+    };
   }
 }
 

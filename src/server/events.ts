@@ -14,8 +14,11 @@ const BEAT_MS = 15_000;
 /** Between two looks at a preview. */
 const PREVIEW_MS = 250;
 
-const event = (name: string, data: unknown, id?: number): string =>
-  `event: ${name}\n${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+/** One event; a text stands there as it is, anything else as JSON. @param id the job's revision */
+export function event(name: string, data: unknown, id?: number): string {
+  const lines = (typeof data === "string" ? data : JSON.stringify(data)).replace(/\n$/, "").split("\n");
+  return `event: ${name}\n${id === undefined ? "" : `id: ${id}\n`}${lines.map((line) => `data: ${line}\n`).join("")}\n`;
+}
 
 /** The media type of a picture, by its first bytes. */
 function typeOf(bytes: Uint8Array): string {
@@ -30,44 +33,27 @@ const base64 = (bytes: Uint8Array): string => {
   return btoa(text);
 };
 
-export interface EventOptions {
+export interface StreamOptions {
   readonly board: JobBoard;
-  readonly blobs: JobBackend["blobs"];
-  readonly shown: (posted: Posted) => VideoAnswer;
+  /** What there is to say of the job as it is now, undefined where it was deleted; nothing where that is so. Of one that is over: the end. */
+  readonly next: (now: Posted | undefined) => Promise<string | undefined>;
   /** Ends the stream: the server goes. */
   readonly signal: AbortSignal;
   /** Called once, when the stream is over. */
   readonly onEnd: () => void;
 }
 
-/** The stream for a job that is there. @param last the id of the last event that the client has */
-export function eventResponse(id: string, last: string | null, { board, blobs, shown, signal, onEnd }: EventOptions): Response {
-  const first = board.get(id);
-  // No content: a browser's EventSource does not come back then.
-  if (!first || (isOver(first.job) && last === String(first.revision))) {
-    onEnd();
-    return new Response(null, { status: 204 });
-  }
+export interface EventOptions extends Omit<StreamOptions, "next"> {
+  readonly blobs: JobBackend["blobs"];
+  readonly shown: (posted: Posted) => VideoAnswer;
+}
+
+/** The states of a job, and its previews. @param last the id of the last event that the client has */
+export function eventResponse(id: string, last: string | null, { blobs, shown, ...options }: EventOptions): Response {
   let told = Number(last ?? Number.NaN);
-  let wake: () => void = () => undefined;
-  const encoder = new TextEncoder();
   let preview = "";
   let previewed = 0;
-  let closed = false;
-  const listening = board.listen(id, () => wake());
-  const end = (): void => {
-    if (closed) return;
-    closed = true;
-    listening[Symbol.dispose]();
-    signal.removeEventListener("abort", stop);
-    onEnd();
-    wake();
-  };
-  const stop = (): void => wake();
-  signal.addEventListener("abort", stop, { once: true });
-  /** What there is to say now; undefined where there is nothing. */
-  const next = async (): Promise<string | undefined> => {
-    const now = board.get(id);
+  const next = async (now: Posted | undefined): Promise<string | undefined> => {
     if (!now) return event("deleted", { id });
     const { job, revision } = now;
     if (revision !== told) {
@@ -83,6 +69,31 @@ export function eventResponse(id: string, last: string | null, { board, blobs, s
     preview = digest;
     return event("preview", { type: typeOf(bytes), data: base64(bytes) });
   };
+  return streamResponse(id, last, { ...options, next });
+}
+
+/** The stream for a job that is there, until it is over. @param last the id of the last event that the client has */
+export function streamResponse(id: string, last: string | null, { board, next, signal, onEnd }: StreamOptions): Response {
+  const first = board.get(id);
+  // No content: a browser's EventSource does not come back then.
+  if (!first || (isOver(first.job) && last === String(first.revision))) {
+    onEnd();
+    return new Response(null, { status: 204 });
+  }
+  let wake: () => void = () => undefined;
+  const encoder = new TextEncoder();
+  let closed = false;
+  const listening = board.listen(id, () => wake());
+  const end = (): void => {
+    if (closed) return;
+    closed = true;
+    listening[Symbol.dispose]();
+    signal.removeEventListener("abort", stop);
+    onEnd();
+    wake();
+  };
+  const stop = (): void => wake();
+  signal.addEventListener("abort", stop, { once: true });
   const changed = (ms: number): Promise<void> =>
     new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -105,12 +116,12 @@ export function eventResponse(id: string, last: string | null, { board, blobs, s
           if (closed) return;
           if (signal.aborted) break;
           const waiting = changed(board.get(id)?.job.status === "in_progress" ? PREVIEW_MS : Math.max(1, beat - Date.now()));
-          const text = await next();
+          const before = board.get(id);
+          const text = await next(before);
           if (text !== undefined) {
             wake();
             controller.enqueue(encoder.encode(text));
-            const now = board.get(id);
-            if (now && !isOver(now.job)) return;
+            if (before && !isOver(before.job)) return;
             break;
           }
           if (Date.now() >= beat) {

@@ -43,12 +43,12 @@ const loraShape = z.union([
 /** What was uploaded: in a form a file. */
 const file = z.custom<Uint8Array<ArrayBuffer>>((value) => value instanceof Uint8Array).meta({ type: "string", format: "binary" });
 
-const prompt = z.string().min(1).max(100_000).describe("a text that says what to show, of at most 100,000 characters");
+export const promptField = z.string().min(1).max(100_000).describe("a text that says what to show, of at most 100,000 characters");
 const seconds = number.describe("a number of seconds, such as 2; the model makes the nearest length that it can");
-const webhook = z.string().max(2000).describe("an http or https address that is told when the job has ended");
+export const webhookField = z.string().max(2000).describe("an http or https address that is told when the job has ended");
 
 /** Settings of a generation. */
-const own = {
+export const generationFields = {
   seconds: seconds.optional(),
   size: z
     .string()
@@ -68,15 +68,15 @@ const own = {
     .optional()
     .describe("an object of name and scale, or of adapter_names and adapter_weights, of adapters that the server has"),
 };
-const strength = number.optional().describe("a number above 0, up to 1: how far from the given video the result may go");
+export const strengthField = number.optional().describe("a number above 0, up to 1: how far from the given video the result may go");
 /** What `extra_params` may hold. */
-export const extraFields = z.strictObject({ ...own, strength });
+export const extraFields = z.strictObject({ ...generationFields, strength: strengthField });
 /** What every way of making a video takes. */
 const settings = {
   model: z.string().max(500).optional().describe("the name of a model that /v1/models lists"),
-  ...own,
+  ...generationFields,
   extra_params: object.optional().describe("an object of any of the other settings of a generation, by their names here"),
-  webhook: webhook.optional(),
+  webhook: webhookField.optional(),
 };
 
 const picture = z
@@ -84,10 +84,14 @@ const picture = z
   .describe("a picture, as a file or { image_url } with a data: address");
 const video = z.union([file, z.strictObject({ id: z.string() })]).describe("a video, as a file or { id } of a finished job");
 
-export const createFields = z.strictObject({ prompt, input_reference: picture.optional(), ...settings }).meta({ id: "CreateVideo" });
-export const editFields = z.strictObject({ prompt, video, strength, ...settings }).meta({ id: "EditVideo" });
-export const extendFields = z.strictObject({ prompt, video, ...settings }).meta({ id: "ExtendVideo" });
-export const remixFields = z.strictObject({ prompt, seed: settings.seed, webhook: settings.webhook }).meta({ id: "RemixVideo" });
+export const createFields = z
+  .strictObject({ prompt: promptField, input_reference: picture.optional(), ...settings })
+  .meta({ id: "CreateVideo" });
+export const editFields = z.strictObject({ prompt: promptField, video, strength: strengthField, ...settings }).meta({ id: "EditVideo" });
+export const extendFields = z.strictObject({ prompt: promptField, video, ...settings }).meta({ id: "ExtendVideo" });
+export const remixFields = z
+  .strictObject({ prompt: promptField, seed: settings.seed, webhook: settings.webhook })
+  .meta({ id: "RemixVideo" });
 
 export const listQuery = z.strictObject({
   after: z.string().max(100).optional().describe("the id of the last video of the page before"),

@@ -1,6 +1,7 @@
 /** `/openapi.json`, of the definitions that requests are checked by. */
 import { z } from "zod";
 import { errorShape } from "./fields.ts";
+import { problemShape } from "./prediction.ts";
 
 /** A call, as it is routed and as it is described. */
 export interface Call {
@@ -17,9 +18,15 @@ export interface Call {
   readonly gives?: z.ZodType | string;
   /** What else it answers, by status. */
   readonly refuses?: Readonly<Record<number, string>>;
-  /** Asks for a key where the server has any. */
+  /** Asks for no key, also where the server has some. */
   readonly open?: boolean;
+  /** The status of success. Default 200. */
+  readonly status?: number;
+  /** Are refusals told in the shape that Replicate's clients read? */
+  readonly problems?: boolean;
 }
+
+const DESCRIPTION = "Videos by OpenAI's /v1/videos, with the extension fields of vLLM-Omni, and by Replicate's /v1/predictions.";
 
 type Json = Record<string, unknown>;
 
@@ -34,8 +41,10 @@ function schemaOf(shape: z.ZodType, io: "input" | "output", components: Json): J
 export function openApi(calls: readonly Call[], version: string): Json {
   const schemas: Json = {};
   const paths: Record<string, Json> = {};
-  const failure = { "application/json": { schema: schemaOf(errorShape, "output", schemas) } };
+  const refused = { "application/json": { schema: schemaOf(errorShape, "output", schemas) } };
+  const problem = { "application/problem+json": { schema: schemaOf(problemShape, "output", schemas) } };
   for (const call of calls) {
+    const failure = call.problems ? problem : refused;
     const path = call.path.replace(/:(\w+)/g, "{$1}");
     const query = call.query ? ((schemaOf(call.query, "input", schemas)["properties"] ?? {}) as Json) : {};
     const content = call.body && { schema: schemaOf(call.body, "input", schemas) };
@@ -68,7 +77,7 @@ export function openApi(calls: readonly Call[], version: string): Json {
           }
         : {}),
       responses: {
-        200: { description: "done", ...success },
+        [call.status ?? 200]: { description: "done", ...success },
         ...Object.fromEntries(
           Object.entries(call.refuses ?? {}).map(([status, description]) => [status, { description, content: failure }]),
         ),
@@ -78,7 +87,7 @@ export function openApi(calls: readonly Call[], version: string): Json {
   }
   return {
     openapi: "3.1.0",
-    info: { title: "Cogwheel", version, description: "Videos by OpenAI's /v1/videos, with the extension fields of vLLM-Omni." },
+    info: { title: "Cogwheel", version, description: DESCRIPTION },
     paths,
     security: [{ key: [] }, {}],
     components: { schemas, securitySchemes: { key: { type: "http", scheme: "bearer" } } },

@@ -1,6 +1,6 @@
 /** From a call's fields to what a job is to make. What the model cannot make is refused here, before anything is queued. */
 import { CogwheelError } from "../base/errors.ts";
-import type { GenerationKind, JobRequest } from "../jobs/job.ts";
+import type { GenerationKind, Job, JobRequest } from "../jobs/job.ts";
 import type { NewJob } from "../jobs/store.ts";
 import { checkOffered, type ModelOffer } from "../pipelines/cogvideox/offer.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
@@ -72,6 +72,22 @@ export async function askedOf(
     frames: settings.frames,
     fps: settings.fps,
     ...defined({ seed: options.seed, strength, negativePrompt: negative, steps, guidance, adapters: chosen }),
+  };
+}
+
+/**
+ * Edits and extensions take size and rate of the video that they begin with, where it is one of ours and they say nothing else; edits its
+ * length too.
+ */
+export function like(fields: SettingFields, from: Job | undefined, edit: boolean): SettingFields {
+  const { width, height, fps, frames } = from?.request ?? {};
+  const sized = fields.size !== undefined || fields.width !== undefined || fields.height !== undefined;
+  const timed = fields.num_frames !== undefined || fields.seconds !== undefined;
+  return {
+    ...(sized || !width || !height ? {} : { width, height }),
+    ...(timed || !frames || !edit ? {} : { num_frames: frames }),
+    ...(fps ? { fps } : {}),
+    ...fields,
   };
 }
 

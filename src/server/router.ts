@@ -54,13 +54,16 @@ export class Router {
     return this.#calls;
   }
 
-  /** Routes a call, and describes it. */
-  on(call: Call, answer: (asking: Asking) => Promise<Response>): void {
+  /**
+   * Routes a call, and describes it.
+   * @param whose the key of who asks; default: the one that the request shows
+   */
+  on(call: Call, answer: (asking: Asking) => Promise<Response>, whose: (c: Context) => Promise<Key> = this.#shown): void {
     this.#calls.push(call);
     this.app.on(call.method === "get" ? ["GET", "HEAD"] : [call.method.toUpperCase()], [call.path], async (c) => {
       const began = performance.now();
       const trace = this.#trace(call, c);
-      const answered = () => this.#answered(call, c, trace, answer);
+      const answered = () => this.#answered(call, c, trace, answer, whose);
       const response = await (trace ? trace.within(answered) : answered());
       trace?.set({ "http.response.status_code": response.status });
       trace?.end(response.status >= 500 ? new Error(`status ${response.status}`) : undefined);
@@ -91,39 +94,47 @@ export class Router {
   }
 
   async #answered(
-    { open = false }: Call,
+    { open = false, problems = false }: Call,
     c: Context,
     trace: TraceSpan | undefined,
     answer: (asking: Asking) => Promise<Response>,
+    whose: (c: Context) => Promise<Key>,
   ): Promise<Response> {
-    const { locked, keys } = this.options;
+    const { locked } = this.options;
     const request = c.req.raw;
     let place: Disposable | undefined;
     let streams = false;
     try {
       if (!locked) refuseStrangers(request);
-      const key = locked && !open ? await keyOf(request, keys) : ANYBODY;
+      const key = locked && !open ? await whose(c) : ANYBODY;
       place = this.#inFlight.enter(key);
       const response = await answer({ c, request, key, place, trace });
       streams = response.headers.get("content-type") === "text/event-stream";
       return response;
     } catch (error) {
-      return this.#failed(error);
+      return this.#failed(error, problems);
     } finally {
       if (!streams) place?.[Symbol.dispose]();
     }
   }
 
-  #failed(error: unknown): Response {
-    if (error instanceof ApiError) return error.response();
-    if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message).response();
+  readonly #shown = (c: Context): Promise<Key> => keyOf(c.req.raw, this.options.keys);
+
+  #failed(error: unknown, problem = false): Response {
+    const told = this.#told(error);
+    return problem ? told.problem() : told.response();
+  }
+
+  #told(error: unknown): ApiError {
+    if (error instanceof ApiError) return error;
+    if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message);
     // What is not the client's doing is told to the operator alone.
     this.options.onWarning(`[serve] a request could not be answered: ${(error as Error)?.stack ?? String(error)}`);
     return new ApiError(
       500,
       "internal_error",
       "a request must be answered, got a fault of the server, which its operator was told of; try again",
-    ).response();
+    );
   }
 
   #unknown({ req: { path, method } }: Context): Response {

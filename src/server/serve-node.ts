@@ -14,7 +14,8 @@ import { forgetKeys } from "./idempotency.ts";
 import { Keys } from "./keys.ts";
 import { Metrics } from "./metrics.ts";
 import { Roster } from "./roster.ts";
-import { checkWebhook, Webhooks } from "./webhooks-node.ts";
+import { checkWebhook } from "./send-webhook-node.ts";
+import { Webhooks } from "./webhooks-node.ts";
 
 export interface ServerOptions {
   readonly backend: JobBackend;

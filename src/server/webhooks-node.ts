@@ -2,66 +2,26 @@
  * Tells of ended jobs, to the address that a job was made with, by Standard Webhooks. What was delivered is kept with the jobs: after a
  * restart the rest is delivered, and never what was. Whoever answers too late may hear of a job twice, with the same `webhook-id`.
  */
-import { lookup } from "node:dns/promises";
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
-import { BlockList, isIP } from "node:net";
-import { Webhook } from "standardwebhooks";
+import { pause } from "../base/pause.ts";
 import type { JobBackend } from "../jobs/backend.ts";
-import type { Job } from "../jobs/job.ts";
+import type { AskedPrediction, Job } from "../jobs/job.ts";
 import { readRecord, writeRecord } from "../jobs/records.ts";
 import { isOver } from "../jobs/store.ts";
 import type { JobBoard } from "./board.ts";
-import { invalid } from "./errors.ts";
 import type { Keys } from "./keys.ts";
+import { predictionOf, type PredictionAnswer } from "./prediction.ts";
+import { readTokens } from "./read-token.ts";
+import { sendWebhook } from "./send-webhook-node.ts";
 
 /** Seconds between tries; then it is given up. */
 const WAITS = [1, 5, 30, 120, 600, 3600, 3 * 3600, 10 * 3600];
 const PREFIX = "webhook.";
-const ANSWER_MS = 10_000;
 /** Deliveries at a time. */
 const AT_A_TIME = 8;
-
-const PRIVATE = new BlockList();
-for (const [net, bits] of [
-  ["0.0.0.0", 8],
-  ["10.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["172.16.0.0", 12],
-  ["192.0.0.0", 24],
-  ["192.0.2.0", 24],
-  ["192.168.0.0", 16],
-  ["198.18.0.0", 15],
-  ["198.51.100.0", 24],
-  ["203.0.113.0", 24],
-  ["224.0.0.0", 3],
-] as const)
-  PRIVATE.addSubnet(net, bits, "ipv4");
-
-/** Is it an address of this machine, of a network that is not the public one, or of none? Of IPv6 only what is given out is public. */
-export function isPrivate(address: string): boolean {
-  if (isIP(address) === 4) return PRIVATE.check(address, "ipv4");
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped) return isPrivate(mapped);
-  // 2000::/3, without what carries an IPv4 address (6to4, Teredo) or documents.
-  return !/^[23]/.test(address) || !/^[23][0-9a-f]{3}:/i.test(address) || /^(2002|2001:0?:|2001:0*db8|2001::)/i.test(address);
-}
-
-/** Throws where a webhook's address cannot be one. */
-export function checkWebhook(address: string, allowPrivate: boolean): void {
-  const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password)
-    throw invalid(`a webhook must be an http or https address without a password, got ${JSON.stringify(address.slice(0, 200))}`, "webhook");
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  if (!allowPrivate && (isIP(host) ? isPrivate(host) : /(^|\.)(localhost|internal|local)$/i.test(host)))
-    throw invalid(
-      `a webhook must be on the public network, got ${JSON.stringify(host.slice(0, 200))}; ` +
-        "start the server with --private-webhooks to allow others",
-      "webhook",
-    );
-}
+/** Of what is told between, which may be left out. */
+const AT_A_TIME_BETWEEN = 64;
+/** Between two of one job, as at Replicate. */
+const BETWEEN_MS = 500;
 
 export interface WebhookOptions {
   readonly backend: JobBackend;
@@ -84,12 +44,16 @@ export class Webhooks implements AsyncDisposable {
   readonly #known = new Set<string>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #running = new Set<Promise<void>>();
+  /** Jobs whose webhook is being told of a step. */
+  readonly #telling = new Map<string, Promise<void>>();
   readonly #listening: Disposable;
 
   constructor(private readonly options: WebhookOptions) {
     const { board } = options;
-    this.#listening = board.listen(undefined, (now) => {
-      if (now) this.#hear(now.job);
+    this.#listening = board.listen(undefined, (now, before) => {
+      if (!now) return;
+      this.#progress(now.job, before);
+      this.#hear(now.job);
     });
     for (const job of board.jobs()) this.#hear(job);
   }
@@ -106,6 +70,9 @@ export class Webhooks implements AsyncDisposable {
 
   #hear(job: Job): void {
     if (job.webhook === undefined || !isOver(job) || this.#known.has(job.id)) return;
+    const events = job.prediction?.events;
+    // What came out is there when all is over: who asks for both is told once.
+    if (events && !events.includes("completed") && !(events.includes("output") && job.status === "completed")) return;
     this.#known.add(job.id);
     this.#soon(job.id, 0);
   }
@@ -143,6 +110,8 @@ export class Webhooks implements AsyncDisposable {
     const keep = async (now: Delivery): Promise<void> => void (await writeRecord(backend.values, key, now, found?.revision ?? 0));
     const secret = (await keys.ofOwner(job.owner))?.webhookSecret;
     if (secret === undefined) return await keep({ ...before, done: "given up" });
+    // What it hears of the steps comes before.
+    await this.#telling.get(id);
     const tries = before.tries + 1;
     const answer = await this.#send(job, job.webhook, secret).catch((error: unknown) => (error as Error).message);
     if (typeof answer === "number" && answer >= 200 && answer < 300) return await keep({ tries, at: Date.now(), done: "delivered" });
@@ -161,57 +130,57 @@ export class Webhooks implements AsyncDisposable {
 
   /** @returns the status that was answered */
   async #send(job: Job, address: string, secret: string): Promise<number> {
-    const url = new URL(address);
-    const name = url.hostname.replace(/^\[|\]$/g, "");
-    // The address that was judged is the one that is called: a name may mean another one the next time.
-    const [found] = isIP(name) ? [{ address: name, family: isIP(name) }] : await lookup(name, { all: true, verbatim: true });
-    if (!found) throw new Error(`${name} has no address`);
-    if (!this.options.allowPrivate && isPrivate(found.address))
-      throw new Error(`${name} is ${found.address}, which is not on the public network`);
-    const body = JSON.stringify({
-      id: `evt_${job.id}`,
-      object: "event",
-      type: `video.${job.status}`,
-      created_at: Math.floor((job.completedAt ?? Date.now()) / 1000),
-      data: { id: job.id },
-    });
-    const at = new Date();
     const id = `evt_${job.id}`;
-    const headers = {
-      "content-type": "application/json",
-      "content-length": Buffer.byteLength(body),
-      "user-agent": "cogwheel",
-      "webhook-id": id,
-      "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
-      "webhook-signature": new Webhook(secret).sign(id, at, body),
-    };
-    const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(ANSWER_MS)]);
-    return await new Promise<number>((resolve, reject) => {
-      const send = url.protocol === "https:" ? httpsRequest : httpRequest;
-      const sent = send(
-        url,
-        {
-          method: "POST",
-          headers,
-          signal,
-          agent: false,
-          lookup: (_host, options, done) => (options.all ? done(null, [found]) : done(null, found.address, found.family)),
-        },
-        (response) => {
-          // What is answered does not matter, only that it was; a redirection is not followed.
-          response.destroy();
-          resolve(response.statusCode ?? 0);
-        },
-      );
-      sent.on("error", reject);
-      sent.end(body);
-    });
+    const body = job.prediction
+      ? await this.#prediction(job, job.prediction, secret)
+      : {
+          id,
+          object: "event",
+          type: `video.${job.status}`,
+          created_at: Math.floor((job.completedAt ?? Date.now()) / 1000),
+          data: { id: job.id },
+        };
+    return await this.#post(id, address, secret, body);
+  }
+
+  async #prediction(job: Job, { base }: AskedPrediction, secret: string): Promise<PredictionAnswer> {
+    return predictionOf(job, { base, token: job.owner === "" ? undefined : await (await readTokens(secret))(job.id) });
+  }
+
+  #post(id: string, address: string, secret: string, body: unknown): Promise<number> {
+    const { allowPrivate } = this.options;
+    return sendWebhook({ id, address, secret, body: JSON.stringify(body), allowPrivate, signal: this.#ended.signal });
+  }
+
+  /**
+   * What a prediction's webhook hears before the end: that the work has begun, and each step, at most twice a second. As at Replicate these
+   * are sent once: the end, which is tried again, says all.
+   */
+  #progress(job: Job, before: Job | undefined): void {
+    const { webhook, prediction } = job;
+    if (webhook === undefined || !prediction || job.status !== "in_progress" || !before || this.#telling.has(job.id)) return;
+    const starts = before.status !== "in_progress";
+    const steps = job.step > before.step;
+    const what = starts && prediction.events.includes("start") ? "start" : steps && prediction.events.includes("logs") ? "logs" : undefined;
+    if (what === undefined || this.#telling.size >= AT_A_TIME_BETWEEN) return;
+    const telling = (async () => {
+      const secret = (await this.options.keys.ofOwner(job.owner))?.webhookSecret;
+      if (secret === undefined) return;
+      const id = `evt_${job.id}_${what === "start" ? `start_${job.attempts}` : `step_${job.step}`}`;
+      await Promise.all([
+        this.#post(id, webhook, secret, await this.#prediction(job, prediction, secret)),
+        pause(BETWEEN_MS, this.#ended.signal),
+      ]);
+    })()
+      .catch(() => undefined)
+      .finally(() => this.#telling.delete(job.id));
+    this.#telling.set(job.id, telling);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listening[Symbol.dispose]();
     this.#ended.abort();
     for (const timer of this.#timers) clearTimeout(timer);
-    await Promise.all(this.#running);
+    await Promise.all([...this.#running, ...this.#telling.values()]);
   }
 }

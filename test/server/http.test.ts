@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { outputBlob } from "../../src/jobs/job.ts";
-import { isPrivate } from "../../src/server/webhooks-node.ts";
+import { isPrivate } from "../../src/server/send-webhook-node.ts";
 import { complete, jobServer, type JobServer } from "../support/job-server.ts";
 
 let open: JobServer;

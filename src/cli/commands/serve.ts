@@ -59,7 +59,7 @@ const keys: CliCommand = {
 
 export const serve = defineCommand<[], ServeFlags>({
   name: "serve",
-  help: "make videos for clients over HTTP, by OpenAI's /v1/videos (docs/scale-out.md)",
+  help: "make videos for clients over HTTP, by OpenAI's /v1/videos and Replicate's /v1/predictions (docs/scale-out.md)",
   commands: [keys],
   declare: (command) =>
     addFlags(queued(command), [
