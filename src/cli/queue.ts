@@ -1,21 +1,28 @@
 /** The work of `cogwheel queue`. */
 import { existsSync } from "node:fs";
+import { basename, extname } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { bytesText } from "../base/units.ts";
 import { visible } from "../base/visible.ts";
-import type { GenerationKind, Job, JobRequest, JobSplit, SharedClip } from "../jobs/job.ts";
+import { keepAdapter } from "../jobs/adapters.ts";
+import type { GenerationKind, Job, JobAdapter, JobRequest, JobSplit, SharedClip } from "../jobs/job.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { drawSeed, isJobId, isOver, JobStore } from "../jobs/store.ts";
 import { STAGES } from "../jobs/stages.ts";
 import { waitsFor } from "../jobs/waiting.ts";
 import { livingWorkers } from "../jobs/workers.ts";
+import { changesOf } from "../pipelines/cogvideox/adapters.ts";
+import { checkOffered, readOffer } from "../pipelines/cogvideox/offer.ts";
+import { loadLora } from "../pipelines/lora-file.ts";
 import { defined, type GenerateOptions } from "../pipelines/options.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { trainingRuns, type QueuedTraining } from "../ranks/runs.ts";
 import { queuedTasks, type QueuedTasks } from "../tasks/lists.ts";
+import { decodeVideo } from "../video/decode.ts";
 import { checkOutputFile, readInput, writeWhole } from "./files.ts";
 import { readFlags } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
+import { modelName } from "./worker.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { complain, print, printJson, printPath } from "./terminal/output.ts";
 import { duration } from "./terminal/progress.ts";
@@ -62,17 +69,64 @@ export async function addJob(prompt: string, flags: AddFlags): Promise<void> {
     throw new CogwheelError("queue", "a job begins from a picture or from a video, got --image and --video; leave one out");
   const kind: GenerationKind = files.image === undefined ? (files.video === undefined ? "text" : "video") : "image";
   const settings = defined({ width, height, frames, fps, steps, guidance, negativePrompt: negative, seed, strength });
-  const request = { kind, model: own.model ?? nameOf(EMBEDDED_MODEL), prompt, ...settings, ...defined({ split: own.split }) };
+  const local = localModel(own.model);
+  // A checkpoint's folder stands for the name that workers call it by.
+  const model = local === undefined ? own.model! : modelName(local);
+  const request = { kind, model, prompt, ...settings, ...defined({ split: own.split }) };
   if (own.plan) return await printPlan(own, request);
   const input = typeof path === "string" ? await readInput(path) : undefined;
+  const loras = await lorasOf(given.loras);
+  if (local !== undefined) await checkAsked(local, { ...given, prompt }, kind, input, loras);
   await withStore(own, async (store) => {
+    const adapters: JobAdapter[] = [];
+    for (const { name, bytes, scale } of loras) adapters.push({ name, scale, blob: await keepAdapter(store.backend.blobs, bytes) });
+    const whole = { ...request, ...(adapters.length ? { adapters } : {}) };
     // Samples of one prompt share their seed, and the noise that follows from it.
     const shared = samples > 1 ? { seed: seed ?? drawSeed() } : {};
     for (let index = 0; index < samples; index++) {
       const sample = samples > 1 ? { sample: { index, of: samples } } : {};
-      print((await store.create({ request: { ...request, ...shared, ...sample }, ...defined({ input }) })).id);
+      print((await store.create({ request: { ...whole, ...shared, ...sample }, ...defined({ input }) })).id);
     }
   });
+}
+
+/** Where the configs of a model can be read without a download: the embedded one, or a folder. */
+function localModel(name: string | undefined): string | undefined {
+  if (name === undefined || name === nameOf(EMBEDDED_MODEL)) return EMBEDDED_MODEL;
+  return existsSync(name) ? name : undefined;
+}
+
+/** An adapter as it is kept with jobs. */
+interface AskedAdapter {
+  readonly name: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly scale: number;
+}
+
+/** Reads the files of `--lora`. */
+async function lorasOf(given: GenerateOptions["loras"] = []): Promise<readonly AskedAdapter[]> {
+  const read: AskedAdapter[] = [];
+  for (const { adapter, scale = 1 } of given) {
+    const file = String(adapter);
+    read.push({ name: basename(file, extname(file)), bytes: new Uint8Array(await readInput(file)), scale });
+  }
+  return read;
+}
+
+/** Refuses what the model cannot make, as `generate` does, before anything is queued. */
+async function checkAsked(
+  from: string,
+  options: GenerateOptions,
+  kind: GenerationKind,
+  input: Uint8Array | undefined,
+  loras: readonly AskedAdapter[],
+): Promise<void> {
+  const offer = await readOffer(from, { onWarning: complain });
+  const { loras: _, samples: __, ...rest } = options;
+  const most = rest.frames ?? offer.defaults.frames;
+  const frames = input && (await decodeVideo(new Uint8Array(input), { maxFrames: kind === "image" ? 1 : most })).frames;
+  checkOffered(offer, { ...rest, ...(frames ? (kind === "image" ? { image: frames[0]! } : { video: frames }) : {}) });
+  for (const { name, bytes, scale } of loras) await changesOf(offer, [{ ...(await loadLora(bytes)), label: name, scale }]);
 }
 
 /** What two workers would give each other for a job, on this queue. */

@@ -35,10 +35,13 @@ export const queue: CliCommand = {
           ).choices(["guidance", "vae-time", "vae-space"]),
           new Option("--plan", "add none: say what each split moves on this queue, and where it pays; --model is then a checkpoint"),
           json(),
-          new Option("--model <name>", "as workers call it (default: the embedded moving-shapes model)"),
-          ...(["width", "frames", "fps", "steps", "guidance", "negative", "seed", "samples", "image", "video", "strength"] as const).map(
-            (name) => flagOf(name),
+          new Option(
+            "--model <name>",
+            "as workers call it, or its folder, by whose configs the job is checked (default: the embedded moving-shapes model)",
           ),
+          ...(
+            ["width", "frames", "fps", "steps", "guidance", "negative", "seed", "samples", "image", "video", "strength", "loras"] as const
+          ).map((name) => flagOf(name)),
         ]),
       async run([words], flags) {
         const { addJob } = await import("../queue.ts");
