@@ -7,8 +7,13 @@ import { CustomVideoDecoder, registerDecoder, VideoSample, type EncodedPacket } 
 import { LeadingPictures, neutral } from "./sps.ts";
 import { evened } from "./stream.ts";
 
-/** Packets that are given to the codec before its frames are waited for: more only keep more pictures in memory, out of the caches. */
-const AHEAD = 2;
+/**
+ * Packets that are given to the codec at once, when it has taken those before. While it decodes it holds the lock that giving one more, or
+ * asking how many there are, needs: this thread would stand still for most of a picture's time. More only keep more pictures in memory.
+ */
+const AT_ONCE = 4;
+/** Milliseconds after which a codec that says nothing is asked: it may have died. Meanwhile the timer keeps the process alive. */
+const SILENCE = 1000;
 
 class PlainDecoder extends CustomVideoDecoder {
   #decoder: VideoDecoder | undefined;
@@ -19,6 +24,10 @@ class PlainDecoder extends CustomVideoDecoder {
    */
   readonly #times: { timestamp: number; duration: number }[] = [];
   #leading: LeadingPictures | undefined;
+  readonly #waiting: EncodedVideoChunk[] = [];
+  /** How many the codec has not taken yet. */
+  #given = 0;
+  #wake: () => void = () => {};
 
   static override supports(): boolean {
     return true;
@@ -37,8 +46,12 @@ class PlainDecoder extends CustomVideoDecoder {
       error: (error) => {
         if (!this.#failure) this.onError(error);
         this.#failure ??= error;
+        this.#wake();
       },
     });
+    this.#decoder.ondequeue = () => {
+      if (this.#given > 0 && --this.#given === 0) this.#wake();
+    };
     const description = config.description as Uint8Array | undefined;
     const plain = codec === "avc" || codec === "hevc" ? neutral(codec, description) : description;
     // Colours are looked up by us, and said here they would choose the format of the planes.
@@ -71,7 +84,6 @@ class PlainDecoder extends CustomVideoDecoder {
 
   async #decode(packet: EncodedPacket): Promise<void> {
     const { codec, config } = this;
-    const decoder = this.#decoder!;
     const timestamp = packet.microsecondTimestamp;
     const nal = codec === "avc" || codec === "hevc";
     if (
@@ -86,12 +98,41 @@ class PlainDecoder extends CustomVideoDecoder {
         : nal
           ? neutral(codec, config.description as Uint8Array | undefined, packet.data)!
           : evened(codec, packet.data);
-    decoder.decode(new EncodedVideoChunk({ type: packet.type, timestamp, duration: packet.microsecondDuration, data }));
-    while (decoder.decodeQueueSize > AHEAD && !this.#failure) await new Promise((resolve) => setTimeout(resolve, 1));
+    this.#waiting.push(new EncodedVideoChunk({ type: packet.type, timestamp, duration: packet.microsecondDuration, data }));
+    if (this.#waiting.length === AT_ONCE) await this.#give();
+  }
+
+  async #give(): Promise<void> {
+    await this.#untilTaken();
+    const chunks = this.#waiting.splice(0);
+    if (this.#failure) return;
+    this.#given += chunks.length;
+    for (const chunk of chunks) this.#decoder!.decode(chunk);
+  }
+
+  async #untilTaken(): Promise<void> {
+    while (this.#given > 0 && !this.#failure) {
+      let silent = false;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(() => {
+          silent = true;
+          resolve();
+        }, SILENCE);
+        // What went wrong with the last packet is told in the same turn as that it was taken, after it.
+        this.#wake = () => {
+          clearTimeout(timer);
+          setImmediate(resolve);
+        };
+      });
+      if (silent) this.#given = this.#decoder!.decodeQueueSize;
+    }
   }
 
   flush(): Promise<void> {
     return this.#tell(async () => {
+      await this.#give();
+      await this.#untilTaken();
+      if (this.#failure) return;
       await this.#decoder!.flush();
       this.#times.length = 0;
       this.#leading = undefined;
