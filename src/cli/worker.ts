@@ -10,9 +10,11 @@ import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { defined } from "../pipelines/options.ts";
 import { RankWork } from "../ranks/work.ts";
+import { CaptionDoer } from "../tasks/caption-work.ts";
 import { EncodeDoer } from "../tasks/encode-work.ts";
 import { TaskWork } from "../tasks/work.ts";
 import type { ModelDeviceFlags } from "./flags.ts";
+import { keyFrom } from "./data/endpoints.ts";
 import { engineVersion } from "./engine-version.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { interruptible } from "./terminal/interrupt.ts";
@@ -27,22 +29,31 @@ export interface WorkerFlags extends ModelDeviceFlags {
   memory?: number;
   untilInputEnds?: boolean;
   stages?: readonly JobStage[];
+  captionUrl?: string;
+  captionModel?: string;
+  captionConcurrency?: number;
 }
 
 /** Works until a signal; resolves to the exit code: 0, as a worker has no other end. */
 export async function runWorker({
   queue,
-  model: folders = [EMBEDDED_MODEL],
+  model,
   lease,
   memory,
   keep = true,
   untilInputEnds,
   stages = STAGES,
+  captionUrl,
+  captionModel,
+  captionConcurrency,
   ...flags
 }: WorkerFlags): Promise<number> {
   if (lease !== undefined && !(lease >= 1 && lease <= 3600))
     throw new CogwheelError("worker", `--lease must be from 1 to 3600 seconds, got ${lease}; 30 is the default`);
   const { adapter, dtype, variant } = flags;
+  const captions = captionDoer({ captionUrl, captionModel, captionConcurrency });
+  // Who captions needs no adapter.
+  const folders = model ?? (captions ? [] : [EMBEDDED_MODEL]);
   const models = folders.map(
     (folder): WorkerModel => ({
       name: modelName(folder),
@@ -67,9 +78,16 @@ export async function runWorker({
   const version = engineVersion();
   const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
   using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs, ...defined({ memoryBytes: memory }) });
-  await using tasks = new TaskWork(backend, { id, version, onNote: complain, ...leaseMs }, [new EncodeDoer()]);
+  await using tasks = new TaskWork(backend, { id, version, onNote: complain, ...leaseMs }, [
+    new EncodeDoer(),
+    ...(captions ? [captions] : []),
+  ]);
   const does = stages.length < STAGES.length ? `does ${stages.join(" and ")} of` : "takes";
-  complain(`Worker ${id} ${does} jobs for ${names.join(", ")} from ${backend.name}`);
+  const what = [
+    ...(names.length ? [`${does} jobs for ${names.join(", ")}`] : []),
+    ...(captions ? [`captions by ${captions.address}`] : []),
+  ];
+  complain(`Worker ${id} ${what.join(" and ")} from ${backend.name}`);
   await work(
     new JobStore(backend),
     {
@@ -86,6 +104,20 @@ export async function runWorker({
     signal,
   );
   return 0;
+}
+
+/** Who sends requests for captions on; undefined where no server is named. */
+function captionDoer({
+  captionUrl: url,
+  captionModel: model,
+  captionConcurrency: concurrency,
+}: Pick<WorkerFlags, "captionUrl" | "captionModel" | "captionConcurrency">): CaptionDoer | undefined {
+  if (url !== undefined) return new CaptionDoer({ url, ...defined({ model, concurrency, key: keyFrom(undefined) }) });
+  const [name] =
+    Object.entries({ "--caption-model": model, "--caption-concurrency": concurrency }).find(([, value]) => value !== undefined) ?? [];
+  if (name !== undefined)
+    throw new CogwheelError("worker", `${name} must go with a server, got no --caption-url; name one, or leave it out`);
+  return undefined;
 }
 
 /** Aborts when whoever started this process is gone, by whatever end: nobody has the other end of the input then. */

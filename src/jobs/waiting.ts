@@ -30,7 +30,7 @@ export function waitsFor(job: Job, workers: readonly WorkerRecord[], now = Date.
   const serving = workers.filter((worker) => weightsOf(worker) !== undefined);
   if (serving.length === 0) {
     const served = workers.flatMap(({ models }) => models.map(({ name }) => name));
-    return others(`a worker that serves ${model}: those that are there serve ${named(served)}`);
+    return others(`a worker that serves ${model}: those that are there serve ${named(served) || "none"}`);
   }
   const doing = serving.filter(({ stages = STAGES }) => canTake(new Set(stages), job));
   if (doing.length === 0) {

@@ -213,7 +213,8 @@ class Worker implements AsyncDisposable {
       settings: model.defaults,
       takes: model.rules.takes,
     }));
-    const { gpu } = [...this.#open.values()][0]!.model;
+    // Some do other work alone, without an adapter.
+    const gpu = [...this.#open.values()][0]?.model.gpu;
     const { id, version } = this.options;
     const memoryBytes = availableMemoryBytes();
     if (memoryBytes !== undefined) this.#free = Math.max(this.#free ?? 0, memoryBytes);
@@ -225,8 +226,8 @@ class Worker implements AsyncDisposable {
         version,
         models,
         stages: [...this.#stages],
-        adapter: gpu.name,
-        kind: gpu.caps.kind,
+        adapter: gpu?.name ?? "no adapter",
+        kind: gpu?.caps.kind ?? "software",
         at: now,
         everyMs: this.#leaseMs / 3,
         room,

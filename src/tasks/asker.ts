@@ -50,7 +50,7 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
   #timer: ReturnType<typeof setInterval> | undefined;
   #watching: Promise<void> | undefined;
   #changes = 0;
-  #waking = new Set<() => void>();
+  readonly #waking = new Set<() => void>();
   #looked = 0;
   #done = 0;
   #all = 0;
@@ -103,8 +103,7 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
 
   #wake(): void {
     this.#changes++;
-    for (const wake of this.#waking) wake();
-    this.#waking.clear();
+    for (const wake of [...this.#waking]) wake();
   }
 
   /** How much has changed by now: what `changed` waits by. */
@@ -112,17 +111,22 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
     return this.#changes;
   }
 
-  /** Until something changes after `since`, or for LOOK_MS; what waits is hinted at again meanwhile. */
-  async changed(since: number): Promise<void> {
+  /** Until something changes after `since`, or for LOOK_MS; what waits is hinted at again meanwhile. @param signal ends the wait too */
+  async changed(since: number, signal?: AbortSignal): Promise<void> {
     if (performance.now() - this.#looked > LOOK_MS) await this.#hintAgain();
     this.signal.throwIfAborted();
     if (this.#changes !== since) return;
     await new Promise<void>((done) => {
-      const timer = setTimeout(done, LOOK_MS);
-      this.#waking.add(() => {
+      const wake = (): void => {
         clearTimeout(timer);
+        this.#waking.delete(wake);
+        signal?.removeEventListener("abort", wake);
         done();
-      });
+      };
+      const timer = setTimeout(wake, LOOK_MS);
+      this.#waking.add(wake);
+      signal?.addEventListener("abort", wake, { once: true });
+      if (signal?.aborted) wake();
     });
     this.signal.throwIfAborted();
   }
@@ -177,8 +181,8 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
   async remove(task: string, done: boolean): Promise<void> {
     this.#there.delete(task);
     await this.#delete(taskKey(this.options.id, task));
-    if (!done) return;
-    this.#done++;
+    if (done) this.#done++;
+    else this.#all--;
     await this.#announce();
   }
 

@@ -38,6 +38,13 @@ export const worker = defineCommand<[], WorkerFlags>({
         "--stages <list>",
         "what to do of a job: text (encode the prompt), denoise, decode; the model's other weights need not be there (default: all)",
       ).argParser(stages),
+      new Option(
+        "--caption-url <address>",
+        "OpenAI-compatible address of a model that captions clips for `data caption --queue` (key: COGWHEEL_API_KEY); " +
+          "alone it needs no adapter, with --model the worker makes videos too",
+      ),
+      new Option("--caption-model <name>", "the only model that is asked for there (default: all that it serves)"),
+      new Option("--caption-concurrency <n>", "requests there at a time (default: 4)").argParser(number),
       new Option("--until-input-ends", "stop when the standard input ends, as it does when whoever started it is gone"),
       new Option("--lease <seconds>", "others take a job over when its worker was not heard of for so long (default: 30)").argParser(
         number,

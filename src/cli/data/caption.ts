@@ -11,6 +11,7 @@ import type { CaptionColumns, ScoredClip, WrittenClip } from "../../curation/res
 import { durationOf } from "../../curation/dataset/rows.ts";
 import { BatchWriter, readAnswers } from "../../curation/endpoint/batch-node.ts";
 import { isInProcess } from "../../curation/endpoint/in-process.ts";
+import type { EndpointOptions } from "../../curation/endpoint/options.ts";
 import { Account, type Spent } from "../../curation/endpoint/spent.ts";
 import { tokensBy } from "../../curation/rules/check.ts";
 import { RULES, rulesWith, type Rules } from "../../curation/rules/rules.ts";
@@ -20,6 +21,7 @@ import { defined } from "../../pipelines/options.ts";
 import { T5Tokenizer } from "../../text/t5-tokenizer.ts";
 import { readInput } from "../files.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
+import { captionQueue, type CaptionQueue } from "./caption-queue.ts";
 import { endpointsOf } from "./endpoints.ts";
 
 /** What flags say beside the config. */
@@ -27,6 +29,8 @@ export interface CaptionFlags {
   readonly dryRun?: boolean;
   /** Folder of batch files. */
   readonly batch?: string;
+  /** Address of a queue whose workers ask their own servers. */
+  readonly queue?: string;
 }
 
 /** Files of requests that were written. */
@@ -51,8 +55,26 @@ export async function captionStage(
   config: CaptionConfig,
   kept: readonly ScoredClip[],
   written: readonly (WrittenClip | undefined)[],
+  flags: CaptionFlags,
+  warn: (message: string) => void,
+): Promise<Captioned> {
+  const { batch, queue: address } = flags;
+  if (address === undefined) return await captioned(curation, config, kept, written, flags, warn);
+  if (batch !== undefined)
+    throw new CogwheelError("caption", "answers come over a queue or out of batch files, got --queue and --batch; leave one of them out");
+  const { out, signal } = curation.options;
+  await using queue = await captionQueue(address, config, out, { signal, warn });
+  return await captioned(curation, queue.config, kept, written, flags, warn, queue);
+}
+
+async function captioned(
+  curation: Curation,
+  config: CaptionConfig,
+  kept: readonly ScoredClip[],
+  written: readonly (WrittenClip | undefined)[],
   { dryRun = false, batch }: CaptionFlags,
   warn: (message: string) => void,
+  queue?: CaptionQueue,
 ): Promise<Captioned> {
   const { videos, signal } = curation.options;
   const hand = config.hand === "replace" ? new Map() : await handCaptions(videos, [...new Set(kept.map(({ of }) => of.source.path))]);
@@ -60,7 +82,11 @@ export async function captionStage(
   const account = new Account(defined({ maxCost: config.maxCost, maxRequests: config.maxRequests }));
   const byHand = kept.length - clips.length;
   if (clips.length === 0) return { captions: new Map(), byHand, spent: account.spent };
-  const { vision, summariser } = endpointsOf(config, account, warn);
+  const named = endpointsOf(config, account, warn);
+  const [vision, summariser] = [named.vision, named.summariser].map((one) => queue?.through(one) ?? one) as [
+    EndpointOptions,
+    EndpointOptions,
+  ];
   const writers = batch === undefined ? undefined : { eyes: new BatchWriter(batch, "vision"), hands: new BatchWriter(batch, "summariser") };
   const found = batch === undefined ? undefined : await readAnswers(batch);
   await writers?.eyes.clear();

@@ -72,7 +72,7 @@ async function upTo(
   const found = { sources, cut, clips, ...(labelled ? { labelled } : {}) };
   // Which clips stay is not known before all labels are there.
   if (labelled?.batch?.requests) return found;
-  const captions = stage === "caption" || caption.url !== undefined;
+  const captions = stage === "caption" || caption.url !== undefined || flags.queue !== undefined;
   if (labelled?.estimate) {
     if (!captions || stage === "filter") return found;
     const all = curation.worthAsking(clips, LABEL_COLUMNS);
