@@ -21,7 +21,7 @@ import {
   type VideoAnswer,
 } from "./fields.ts";
 import { operators, type OperatorOptions } from "./operators.ts";
-import { ICON, PAGE, POLICY, STYLE } from "./page/html.ts";
+import { ICON, pageOf, POLICY, STYLE } from "./page/html.ts";
 import { predictions } from "./predictions.ts";
 import { askedOf, like, remixOf, type Offered } from "./request.ts";
 import { Router, type Asking, type RouterOptions } from "./router.ts";
@@ -30,6 +30,8 @@ import { videoOf } from "./video.ts";
 export interface AppOptions extends RouterOptions, OperatorOptions, DeskOptions, Offered {
   /** The script of the page for people (page/page.ts, built); without it there is no page. */
   readonly script?: Uint8Array<ArrayBuffer>;
+  /** The address of the page where a tab becomes a worker; without it the page for people has no link there. */
+  readonly tabs?: string;
   /** Ends streams of events. */
   readonly signal: AbortSignal;
 }
@@ -238,7 +240,7 @@ export function createApp(options: AppOptions): Hono {
   predictions(router, desk, options);
   operators(router, options);
   if (options.script) {
-    router.page("/", "text/html; charset=utf-8", PAGE, POLICY);
+    router.page("/", "text/html; charset=utf-8", pageOf(options.tabs), POLICY);
     router.page("/serve.css", "text/css; charset=utf-8", STYLE, POLICY);
     router.page("/serve.js", "text/javascript; charset=utf-8", options.script, POLICY);
     router.page("/icon.svg", "image/svg+xml", ICON, POLICY);

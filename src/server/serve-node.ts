@@ -7,6 +7,7 @@ import type { JobBackend } from "../jobs/backend.ts";
 import { JobStore } from "../jobs/store.ts";
 import type { Tracing } from "../jobs/tracing.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
+import { defined } from "../pipelines/options.ts";
 import { Adapters, type AdapterOptions } from "./adapters.ts";
 import { createApp } from "./app.ts";
 import { JobBoard } from "./board.ts";
@@ -41,6 +42,8 @@ export interface ServerOptions {
   readonly trouble?: () => string | undefined;
   /** The script of the page for people; without it there is no page. */
   readonly script?: Uint8Array<ArrayBuffer>;
+  /** The address of the page where a tab becomes a worker, which the page for people then links to. */
+  readonly tabs?: string;
   /** Where the spans of requests go. */
   readonly tracing?: Tracing | undefined;
   readonly onWarning: (message: string) => void;
@@ -58,7 +61,8 @@ const HEADERS_MS = 10_000;
 const SWEEP_MS = 30_000;
 /** What nobody waits for is forgotten at every so many sweeps. */
 const SELDOM = 60;
-const CONNECTIONS = 2048;
+/** At a time; what comes beyond is closed at once. An idle one takes some 10 kB. */
+const CONNECTIONS = 16_384;
 
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const {
@@ -110,7 +114,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     signal: ended.signal,
     tracing: options.tracing,
     onWarning,
-    ...(options.script ? { script: options.script } : {}),
+    ...defined({ script: options.script, tabs: options.tabs }),
   });
   const server = createServer(
     {

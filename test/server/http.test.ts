@@ -320,6 +320,15 @@ describe("strangers", () => {
   });
 });
 
+it("the page for people links to where a tab becomes a worker, where that is told", async () => {
+  const script = new TextEncoder().encode("");
+  await using server = await jobServer({}, { script, tabs: 'https://example.org/join.html?a="b"&c' });
+  const page = await (await fetch(server.url)).text();
+  expect(page).toContain('<a href="https://example.org/join.html?a=&quot;b&quot;&amp;c"');
+  await using without = await jobServer({}, { script });
+  expect(await (await fetch(without.url)).text()).not.toContain("<a ");
+});
+
 describe("operators", () => {
   it("read metrics, readiness and a description that is made of the checks", async () => {
     let trouble: string | undefined;

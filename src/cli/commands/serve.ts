@@ -79,6 +79,7 @@ export const serve = defineCommand<[], ServeFlags>({
       new Option("--lease <seconds>", "the worker's job is taken over when it was not heard of for so long (default: 30)").argParser(
         number,
       ),
+      new Option("--tabs <address>", "the playground's join.html, where a browser's tab becomes a worker: the page for people links there"),
       new Option("--no-worker", "only take requests: workers elsewhere do the work (cogwheel worker)"),
     ]),
   async run(_, flags) {

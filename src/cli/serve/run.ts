@@ -5,6 +5,7 @@ import { openJobs } from "../../jobs/open-node.ts";
 import { Tracing } from "../../jobs/tracing.ts";
 import { readOffer } from "../../pipelines/cogvideox/offer.ts";
 import { defined } from "../../pipelines/options.ts";
+import { visible } from "../../base/visible.ts";
 import { CogwheelError } from "../../base/errors.ts";
 import { startServer } from "../../server/serve-node.ts";
 import { WorkerBeside } from "../../server/worker-node.ts";
@@ -38,6 +39,7 @@ export interface ServeFlags extends ModelDeviceFlags {
   loraScale: number;
   worker: boolean;
   lease?: number;
+  tabs?: string;
 }
 
 /** Arguments of Node for a worker of the same queue and model. It ends with its input: this process may be killed at any moment. */
@@ -69,6 +71,8 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
     throw new CogwheelError("serve", `--port must be a whole number from 0 to 65535, got ${port}`);
   if (maxJobs !== undefined && (!Number.isInteger(maxJobs) || maxJobs < 1))
     throw new CogwheelError("serve", `--max-jobs must be a whole number from 1 up, got ${maxJobs}`);
+  if (flags.tabs !== undefined && !/^https?:$/.test(URL.canParse(flags.tabs) ? new URL(flags.tabs).protocol : ""))
+    throw new CogwheelError("serve", `--tabs must be an http or https address, got ${visible(flags.tabs)}; such as https://…/join.html`);
   const adapters = { files: await adapterFiles(flags.lora), maxScale: flags.loraScale };
   using interruption = interruptible();
   const { signal } = interruption;
@@ -83,7 +87,7 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
     port,
     adapters,
     script: new Uint8Array(await readFile(join(packageRoot, "dist/cogwheel-serve-page.js"))),
-    ...defined({ maxUpload, maxJobs, privateWebhooks, tracing: await Tracing.load(packageInfo().version, complain) }),
+    ...defined({ maxUpload, maxJobs, privateWebhooks, tabs: flags.tabs, tracing: await Tracing.load(packageInfo().version, complain) }),
     trouble: () => (flags.worker ? (worker ? worker.trouble : "the worker has not begun") : undefined),
     onWarning: complain,
   });
