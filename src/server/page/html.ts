@@ -8,6 +8,9 @@ export const POLICY =
 
 const field = (id: string, label: string, more: string): string => `<p><label for="${id}">${label}</label><input id="${id}" ${more}></p>`;
 
+const tabsLink = (address: string): string =>
+  `<p><a href="${escaped(address)}">Lend a tab of this browser to the queue</a>: it says what it will do before it begins.</p>\n`;
+
 /** @param tabs the address of the page where a tab becomes a worker, which is on another server */
 export const pageOf = (tabs?: string): string => `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -32,7 +35,7 @@ ${field("input_reference", "A picture to begin with", 'type="file" accept="image
 </form>
 <ol id="jobs" aria-label="Videos, the newest first"></ol>
 <p><button id="more" type="button" hidden>Older ones</button></p>
-${tabs === undefined ? "" : `<p><a href="${escaped(tabs)}" rel="noreferrer">Lend a tab of this browser to the queue</a>: it says what it will do before it begins.</p>\n`}</main></body></html>
+${tabs === undefined ? "" : tabsLink(tabs)}</main></body></html>
 `;
 
 export const ICON = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M4 2l10 6-10 6z" fill="#2f8f7b"/></svg>';
