@@ -29,21 +29,41 @@ export interface SavedProgress extends TrainerProgress {
   readonly stageUpdates?: number | undefined;
   /** Of a discriminator that is trained in turn. */
   readonly discriminator?: TrainerProgress | undefined;
+  /** Of each replica of a run by DiLoCo; `updates` and `stageUpdates` are of the whole run and before its stage. */
+  readonly replicas?: readonly { readonly progress: TrainerProgress; readonly updates: number; readonly stageUpdates: number }[];
   /** Of a log-variance that a VAE's reconstruction counts by. */
   readonly logVariance?: LogVarianceProgress | undefined;
 }
 
+/** What a run goes on from, beside how far it is. */
+export interface RunState {
+  /** Shapes and types by name. */
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype: DType }>;
+  /** What all of them hold. */
+  save(signal?: AbortSignal): Promise<ReadonlyMap<string, ArrayBufferView>>;
+  restore(saved: ReadonlyMap<string, Uint8Array<ArrayBuffer>>): void;
+}
+
+/** States on a device, but for those that begin anew in every step. */
+export const stateOnDevice = (gpu: Gpu, states: States): RunState => ({
+  tensors: new Map([...states.tensors].filter(([name]) => lasts(name))),
+  async save(signal) {
+    return new Map([...(await states.save(signal))].filter(([name]) => lasts(name)).map(([name, bytes]) => [name, new Uint8Array(bytes)]));
+  },
+  restore(saved) {
+    for (const [name, bytes] of saved) gpu.device.queue.writeBuffer(states.buffer(name), 0, bytes);
+  },
+});
+
 export async function saveRun(
-  states: States,
+  state: RunState,
   progress: SavedProgress,
   identity: RunIdentity,
   signal?: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const tensors = new Map<string, TensorToWrite>();
-  for (const [name, bytes] of await states.save(signal)) {
-    const { shape, dtype } = states.tensors.get(name)!;
-    if (lasts(name)) tensors.set(name, { dtype: DTYPES[dtype], shape, data: new Uint8Array(bytes) });
-  }
+  const saved = await state.save(signal);
+  for (const [name, { shape, dtype }] of state.tensors) tensors.set(name, { dtype: DTYPES[dtype], shape, data: saved.get(name)! });
   return writeSafetensors(tensors, { [KEY]: JSON.stringify({ format: FORMAT, progress, identity }) });
 }
 
@@ -51,7 +71,7 @@ export async function saveRun(
  * Puts a run back to where it was saved; throws where it was begun with something else, and names what differs.
  * @returns how far it was
  */
-export async function restoreRun(gpu: Gpu, file: Uint8Array, states: States, identity: RunIdentity): Promise<SavedProgress> {
+export async function restoreRun(file: Uint8Array, state: RunState, identity: RunIdentity): Promise<SavedProgress> {
   const { saved, progress, identity: before } = await openRun(file);
   expectKind(kindOf(before), kindOf(identity), "a checkpoint");
   const differs = differences(before, identity);
@@ -60,15 +80,16 @@ export async function restoreRun(gpu: Gpu, file: Uint8Array, states: States, ide
       `a run goes on with what it was begun with, got another ${differs.join("; another ")}; ` +
         "give what it was begun with, or begin anew without this checkpoint (its weights can be saved and trained further)",
     );
-  const wanted = [...states.tensors].filter(([name]) => lasts(name));
-  for (const [name, { shape, dtype }] of wanted) {
+  for (const [name, { shape, dtype }] of state.tensors) {
     const info = saved.tensors.get(name);
     if (!info || info.dtype !== DTYPES[dtype] || info.shape.join() !== shape.join())
       throw fail(
         `a checkpoint must hold ${name} ${DTYPES[dtype]} [${shape.join(", ")}], got ${info ? `[${info.shape.join(", ")}]` : "none"}`,
       );
   }
-  for (const [name] of wanted) gpu.device.queue.writeBuffer(states.buffer(name), 0, (await saved.read(name)).bytes);
+  const values = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const name of state.tensors.keys()) values.set(name, (await saved.read(name)).bytes);
+  state.restore(values);
   return progress;
 }
 

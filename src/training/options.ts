@@ -5,6 +5,7 @@ import { assertKnown } from "../graph/known-name.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { CompileOptions } from "../plan/compile.ts";
 import type { RunIdentity } from "./checkpoint.ts";
+import { type DilocoOptions, dilocoOf } from "./diloco/options.ts";
 import type { LoraOptions, TrainedLora } from "./lora.ts";
 import type { MicroWorkers } from "./micro-workers.ts";
 import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
@@ -60,12 +61,25 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly compile?: CompileOptions;
   /** Compute the gradients of micro-steps in place of this device. They are added up here in their order: the bytes are the same. */
   readonly workers?: MicroWorkers;
+  /** Replicas take steps apart, and an outer optimizer steps after each round of them (DiLoCo). Default: one device, or its workers, take all. */
+  readonly diloco?: DilocoOptions;
   /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
   readonly resume?: Uint8Array;
   /** What else a checkpoint must belong to, such as the model's and the data's versions: compared when a run goes on. */
   readonly identity?: RunIdentity;
   /** Ends the run between two steps: a step that is under way is taken to its end, so that the run can be saved. */
   readonly signal?: AbortSignal;
+}
+
+/** A round of replicas. */
+export interface RoundReport {
+  /** Of each replica. */
+  readonly steps: number;
+  /** Of all replicas, whose gradients were not finite. */
+  readonly skipped: number;
+  /** Bytes that the side of the run gave to those who took the round, and took from them; 0 where it took the round itself. */
+  readonly sent: number;
+  readonly received: number;
 }
 
 /** What is known after a step of training. */
@@ -87,6 +101,8 @@ export interface TrainingStep {
   readonly fill?: number;
   /** From 1, of a run in stages. */
   readonly stage?: number;
+  /** Of a run by DiLoCo, in which this is a round: the last of its steps, and what all of them and all replicas came to. */
+  readonly round?: RoundReport;
   /** Operations of the step, as planned. */
   readonly flops: number;
   /** That the step took. */
@@ -134,6 +150,16 @@ export function checkOptions(o: TrainOptions): void {
   assertKnown("training", "timesteps", o.timesteps, TIMESTEP_SAMPLINGS);
   assertKnown("training", "checkpointing", o.checkpointing, CHECKPOINTING);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
+  if (o.diloco) {
+    dilocoOf(o.diloco);
+    const beside = (["ema", "rank", "ranks", "workers"] as const).filter((name) => o[name] !== undefined);
+    if (beside.length)
+      throw new CogwheelError(
+        "training",
+        `a run by diloco has no ${beside.join(" and no ")} (replicas are its ranks, and an average is kept of steps that follow on each other), ` +
+          `got ${beside.length > 1 ? "them" : "it"}; leave ${beside.length > 1 ? "them" : "it"} out`,
+      );
+  }
   checkSchedule(o.schedule ?? {});
   checkStages(o, o.schedule?.warmupSteps ?? 0);
   optimizerOf(o.optimizer);
@@ -168,6 +194,7 @@ export function identityOf(
     dtype,
     rank: o.rank ?? 0,
     ranks: o.ranks ?? 1,
+    ...(o.diloco ? { diloco: dilocoOf(o.diloco) } : {}),
     ...draws,
     nullText: typeof draws.nullText === "string" ? draws.nullText : "given",
     ...o.identity,

@@ -4,12 +4,16 @@ import { TorchGenerator } from "../diffusion/torch-random.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { transformerWeights } from "../models/cogvideox/weights.ts";
 import { batchesOf, type TrainingData } from "./batches.ts";
+import { stateOnDevice } from "./checkpoint.ts";
+import { dilocoOf } from "./diloco/options.ts";
+import { ReplicasInTurn, type ReplicaStep } from "./diloco/replica.ts";
+import { Rounds } from "./diloco/rounds.ts";
 import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
 import { fromScratch, zeroAtFirst } from "./scratch.ts";
 import type { GivenSample } from "./training-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
-import { type MicroBatch, microOf } from "./micro-batch.ts";
+import { mean, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { GradientRecipe } from "./micro-workers.ts";
 import { optimizerOf } from "./optimizer.ts";
 import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
@@ -19,7 +23,10 @@ import { rateShare } from "./schedule.ts";
 import { heldOutBatch, makeBatch } from "./sample.ts";
 import { StagedRun } from "./staged-run.ts";
 import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
-import { Trainer, type TrainingModel } from "./trainer.ts";
+import { type StepReport, Trainer, type TrainingModel } from "./trainer.ts";
+
+/** What a step learns from: of each rank the batches of its micro-steps. */
+type RankedMicros = readonly (readonly (readonly GivenSample[])[])[];
 
 /** What is trained, for those who compute its gradients. */
 const recipeOf = (trained: Trained | TrainedLora, weights: Iterable<string>): GradientRecipe["trained"] =>
@@ -41,6 +48,7 @@ export class TrainingRun implements Disposable {
     private readonly trained: Trained | TrainedLora,
     private readonly trainer: Trainer,
     private readonly staged: StagedRun,
+    private readonly rounds: Rounds | undefined,
   ) {}
 
   static async open(from: Trainable, data: TrainingData, options: TrainOptions): Promise<TrainingRun> {
@@ -55,7 +63,8 @@ export class TrainingRun implements Disposable {
       : loraParameters(shapes, options.lora ?? {}, new TorchGenerator(seed));
     const identity = identityOf(options, model, trained, dtype);
     const { optimizer, ema, accumulation, checkpointing = "attention", compile, workers, maxGradNorm = 1, resume, signal } = options;
-    await workers?.open({ trained: recipeOf(trained, shapes.keys()), dtype, checkpointing });
+    const recipe: GradientRecipe = { trained: recipeOf(trained, shapes.keys()), dtype, checkpointing };
+    await workers?.open(recipe);
     const trainer = await Trainer.create(
       gpu,
       model,
@@ -72,47 +81,104 @@ export class TrainingRun implements Disposable {
       },
       signal,
     );
-    const run = new TrainingRun(gpu, model, data, options, trained, trainer, new StagedRun(gpu, trainer, identity));
     try {
+      const rounds = options.diloco && (await TrainingRun.#openRounds(gpu, trainer, options, recipe));
+      const staged = rounds
+        ? new StagedRun(rounds, rounds, identity)
+        : new StagedRun(trainer, stateOnDevice(gpu, trainer.states), identity);
+      const run = new TrainingRun(gpu, model, data, options, trained, trainer, staged, rounds);
       if (resume) await run.staged.restore(resume);
       return run;
     } catch (error) {
-      run[Symbol.dispose]();
+      trainer[Symbol.dispose]();
       throw error;
     }
   }
 
-  /** The steps that are left, each taken when it is asked for. */
+  static async #openRounds(gpu: Gpu, trainer: Trainer, options: TrainOptions, recipe: GradientRecipe): Promise<Rounds> {
+    const { accumulation = 1, maxGradNorm = 1, signal } = options;
+    const diloco = dilocoOf(options.diloco!);
+    const { exchange, innerState } = diloco;
+    const workers = options.diloco!.workers ?? new ReplicasInTurn(gpu, trainer);
+    await workers.open({
+      ...recipe,
+      optimizer: optimizerOf(options.optimizer),
+      ...(Number.isFinite(maxGradNorm) ? { maxGradNorm } : {}),
+      ...{ accumulation, exchange, innerState },
+    });
+    return await Rounds.create(gpu, trainer, diloco, workers, signal);
+  }
+
+  /** The steps that are left, each taken when it is asked for; of a run by DiLoCo its rounds. */
   steps(): AsyncGenerator<TrainingStep, void, void> {
+    const { rounds } = this;
+    const { signal, diloco } = this.options;
+    const stages = stagesOf(this.options);
+    if (!rounds)
+      return this.staged.steps(
+        stages,
+        {
+          data: (stage) => this.#micros(stage),
+          take: (samples, stage, step, updates) => this.#taken(samples, stage, step, updates),
+        },
+        signal,
+      );
+    const { steps: atOnce } = diloco!;
     return this.staged.steps(
-      stagesOf(this.options),
+      stages,
       {
-        data: (stage) => this.#micros(stage),
-        take: (samples, stage, step, updates) => this.#taken(samples, stage, step, updates),
+        atOnce,
+        data: (stage) => this.#roundsOf(stage, atOnce),
+        take: (round, stage, step) => this.#takenRound(rounds, round, stage, step),
       },
-      this.options.signal,
+      signal,
     );
   }
 
-  /** @param samples of each rank the batches of its micro-steps */
-  async #taken(
-    samples: readonly (readonly (readonly GivenSample[])[])[],
+  async #taken(samples: RankedMicros, stage: PlacedStage, step: number, updates: number): Promise<Omit<TrainingStep, "seconds">> {
+    const { trainer, options } = this;
+    const { rank = 0, signal } = options;
+    const batches = await this.#batches(samples, stage, step, rank);
+    const lr = this.#rate(stage, updates);
+    // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
+    signal?.throwIfAborted();
+    const report = await trainer.step(batches, lr);
+    const timesteps = batches.map((batch) => microOf(batch).timesteps);
+    return this.#told([{ ...report, timesteps, lr }], stage, step + 1, samples[rank]!);
+  }
+
+  /** A round of all replicas. @param steps of the round, what each learns from */
+  async #takenRound(
+    rounds: Rounds,
+    steps: readonly RankedMicros[],
     stage: PlacedStage,
     step: number,
-    updates: number,
   ): Promise<Omit<TrainingStep, "seconds">> {
-    const { trainer, model, options } = this;
-    const { schedule = {}, rank = 0, ranks = 1, signal } = options;
-    const { packing } = stage;
-    const { config } = model;
-    const mine = samples[rank]!;
-    const sampling = samplingOptions(options);
+    const replicas = await rounds.take({
+      batches: (replica, i) => this.#batches(steps[i]!, stage, step + i, replica),
+      steps: steps.length,
+      rate: (update) => this.#rate(stage, update),
+      begins: step === stage.before,
+      signal: this.options.signal,
+    });
+    const all = replicas.flat();
+    const { sent, received } = rounds.moved;
+    return {
+      ...this.#told(all, stage, step + steps.length, steps.flat(2)),
+      round: { steps: steps.length, skipped: all.filter(({ taken }) => !taken).length, sent, received },
+    };
+  }
+
+  /** The batches of a rank's micro-steps in a step. @param samples of each rank */
+  async #batches(samples: RankedMicros, { packing }: PlacedStage, step: number, rank: number): Promise<MicroBatch[]> {
+    const { config, scheduler } = this.model;
+    const sampling = samplingOptions(this.options);
     const count = samples.map((parts) => parts.reduce((n, part) => n + part.length, 0));
-    const place = { seed: sampling.seed, step, rank, ranks, count };
-    const levels = model.scheduler.num_train_timesteps;
+    const place = { seed: sampling.seed, step, rank, ranks: samples.length, count };
+    const levels = scheduler.num_train_timesteps;
     const batches: MicroBatch[] = [];
     let first = 0;
-    for (const part of mine) {
+    for (const part of samples[rank]!) {
       batches.push(
         packing
           ? await makePack(part, config, packing, sampling, place, first, levels)
@@ -120,29 +186,54 @@ export class TrainingRun implements Disposable {
       );
       first += part.length;
     }
-    const { lr: full } = optimizerOf(options.optimizer);
-    const lr = (stage.lr ?? full) * rateShare(schedule, updates, stage.steps);
-    // Between two steps only: one that was broken off may have changed the states, and would be counted as not taken.
-    signal?.throwIfAborted();
-    const report = await trainer.step(batches, lr);
+    return batches;
+  }
+
+  /** The learning rate of an update, from 0 in its stage. */
+  #rate({ lr, steps }: PlacedStage, update: number): number {
+    return (lr ?? optimizerOf(this.options.optimizer).lr) * rateShare(this.options.schedule ?? {}, update, steps);
+  }
+
+  /** What steps came to together. @param step that is done then @param micros that they learned from */
+  #told(
+    steps: readonly ReplicaStep[],
+    { index, packing }: PlacedStage,
+    step: number,
+    micros: readonly (readonly GivenSample[])[],
+  ): Omit<TrainingStep, "seconds"> {
+    const { options } = this;
+    const { lr, lossScale } = steps.at(-1)!;
+    const of = (what: (step: StepReport) => number): number => mean(steps.map(what));
     return {
-      step: step + 1,
+      step,
       steps: stepsOf(options),
-      ...(options.stages ? { stage: stage.index + 1 } : {}),
-      loss: report.loss,
-      clips: batches.flatMap((batch, i) =>
-        microOf(batch).timesteps.map((timestep, j) => ({
-          timestep,
-          loss: report.losses[i]![j]!,
-        })),
+      ...(options.stages ? { stage: index + 1 } : {}),
+      loss: of(({ loss }) => loss),
+      clips: steps.flatMap(({ timesteps, losses }) =>
+        timesteps.flatMap((each, i) => each.map((timestep, j) => ({ timestep, loss: losses[i]![j]! }))),
       ),
-      gradNorm: report.gradNorm,
+      gradNorm: of(({ gradNorm }) => gradNorm),
       lr,
-      skipped: !report.taken,
-      lossScale: report.lossScale,
-      flops: report.flops,
-      ...(packing ? { fill: mine.flat().reduce((n, sample) => n + packedTokens(config, sample), 0) / (packing.budget * mine.length) } : {}),
+      skipped: steps.every(({ taken }) => !taken),
+      lossScale,
+      flops: steps.reduce((sum, { flops }) => sum + flops, 0),
+      ...(packing
+        ? { fill: micros.flat().reduce((n, sample) => n + packedTokens(this.model.config, sample), 0) / (packing.budget * micros.length) }
+        : {}),
     };
+  }
+
+  /** Steps put together to rounds; the last of a stage may have fewer. */
+  async *#roundsOf(stage: PlacedStage, most: number): AsyncGenerator<RankedMicros[], void, void> {
+    let left = stage.steps;
+    let round: RankedMicros[] = [];
+    for await (const step of this.#micros(stage)) {
+      round.push(step);
+      left--;
+      if (round.length < most && left > 0) continue;
+      yield round;
+      round = [];
+    }
   }
 
   /** The batches of a step: of each rank its micro-steps, in the order of the data. */
@@ -153,7 +244,7 @@ export class TrainingRun implements Disposable {
     data = this.data,
   }: PlacedStage): AsyncGenerator<(readonly GivenSample[])[][], void, void> {
     let step: (readonly GivenSample[])[][] = [[]];
-    const { accumulation = 1, ranks = 1 } = this.options;
+    const { accumulation = 1, diloco, ranks = diloco ? dilocoOf(diloco).replicas : 1 } = this.options;
     const seed = stageSeed(samplingOptions(this.options).seed, index);
     const { config } = this.model;
     const stream = packing ? packsOf(data, config, { packing, seed }) : batchesOf(data, config, { clips, seed });

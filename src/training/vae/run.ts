@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import { vaeWeights } from "../../models/vae/batches.ts";
 import { type DataOf, epochsOf, groupsOf } from "../batches.ts";
+import { stateOnDevice } from "../checkpoint.ts";
 import { componentFiles, type ExportOptions, parameterValues } from "../export.ts";
 import { rateShare } from "../schedule.ts";
 import { StagedRun } from "../staged-run.ts";
@@ -38,7 +39,7 @@ export class VaeTrainingRun implements Disposable {
     for (const { crop } of vaeStages(options)) checkCrop(crop, vae.config);
     const identity = vaeIdentity(options, vae, await options.lpips?.digests?.(options.signal));
     const trainer = await VaeTrainer.create(vae, options);
-    const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(vae.gpu, trainer, identity));
+    const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(trainer, stateOnDevice(vae.gpu, trainer.states), identity));
     try {
       if (options.resume) await run.staged.restore(options.resume);
       return run;

@@ -1,0 +1,133 @@
+/** A replica's round: the trainer's own steps, begun at the outer weights, with an optimizer that is the replica's. */
+import { CogwheelError } from "../../base/errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { type MicroBatch, microOf } from "../micro-batch.ts";
+import type { GradientRecipe } from "../micro-workers.ts";
+import type { Optimizer } from "../optimizer.ts";
+import type { StepReport, Trainer, TrainerProgress } from "../trainer.ts";
+import { lasts, parameterNames } from "../update.ts";
+import type { Diloco } from "./options.ts";
+import { type Exchanged, exchanged } from "./exchange.ts";
+
+/** What a replica's steps are, as JSON says it; the model apart. */
+export interface ReplicaRecipe extends GradientRecipe {
+  readonly optimizer: Optimizer;
+  /** Left out for no clipping. */
+  readonly maxGradNorm?: number;
+  readonly accumulation: number;
+  readonly exchange: Diloco["exchange"];
+  readonly innerState: Diloco["innerState"];
+}
+
+/** An optimizer's states by name; one that is not there begins with zeros. */
+export type InnerStates = ReadonlyMap<string, Float32Array | Uint32Array>;
+
+export interface ReplicaTask {
+  readonly progress: TrainerProgress;
+  readonly states: InnerStates;
+  /** For each step what makes the batches of its micro-steps: they are made when they are used. */
+  readonly steps: readonly (() => Promise<readonly MicroBatch[]>)[];
+  /** The learning rate by updates that were made in the round: a step that is not taken does not count. */
+  readonly rates: readonly number[];
+}
+
+/** A step of a replica. */
+export interface ReplicaStep extends StepReport {
+  /** Of each clip of each micro-step. */
+  readonly timesteps: readonly (readonly number[])[];
+  readonly lr: number;
+}
+
+export interface ReplicaRound {
+  readonly steps: readonly ReplicaStep[];
+  /** What parameters came to, by the names of their states. */
+  readonly parameters: ReadonlyMap<string, Exchanged>;
+  readonly progress: TrainerProgress;
+  /** Of the optimizer; none where it begins each round anew. */
+  readonly states: InnerStates;
+}
+
+/** Who takes the rounds of the replicas. */
+export interface ReplicaWorkers {
+  /** Told once, before the first round. */
+  open(recipe: ReplicaRecipe): Promise<void>;
+  /** Begins a round. @param outer weights that each replica begins with, by the names of their states */
+  begin(outer: ReadonlyMap<string, Float32Array>, tasks: readonly ReplicaTask[]): Promise<void>;
+  /** What a replica's round came to; waits until it is there. */
+  result(replica: number, signal?: AbortSignal): Promise<ReplicaRound>;
+  /** Bytes that this side gave and took since the round began. */
+  readonly moved: { readonly sent: number; readonly received: number };
+}
+
+/** Names of the states that the optimizer goes on from. */
+export const innerStateNames = (states: Iterable<string>): string[] => {
+  const all = [...states].filter(lasts);
+  const parameters = new Set(parameterNames(all));
+  return all.filter((name) => !parameters.has(name));
+};
+
+/** Takes a round on a device. @param signal ends it between two steps; nothing comes of it then */
+export async function takeRound(
+  gpu: Gpu,
+  trainer: Trainer,
+  { exchange, innerState }: Pick<ReplicaRecipe, "exchange" | "innerState">,
+  outer: ReadonlyMap<string, Float32Array>,
+  task: ReplicaTask,
+  signal?: AbortSignal,
+): Promise<ReplicaRound> {
+  const { states } = trainer;
+  const parameters = parameterNames(states.tensors.keys());
+  const inner = innerStateNames(states.tensors.keys());
+  const write = (name: string, values: Float32Array | Uint32Array | undefined): void => {
+    const { size } = states.tensors.get(name)!;
+    if (values?.length !== size)
+      throw new CogwheelError(
+        "training",
+        `a replica's round must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`,
+      );
+    gpu.device.queue.writeBuffer(states.buffer(name), 0, values as Float32Array<ArrayBuffer>);
+  };
+  const read = (name: string): Promise<ArrayBuffer> => gpu.read(states.buffer(name), 0, states.tensors.get(name)!.bytes, signal);
+  for (const name of parameters) write(name, outer.get(name));
+  for (const name of inner) write(name, task.states.get(name) ?? new Float32Array(states.tensors.get(name)!.size));
+  trainer.progress = task.progress;
+  const steps: ReplicaStep[] = [];
+  for (const make of task.steps) {
+    signal?.throwIfAborted();
+    const batches = await make();
+    const lr = task.rates[steps.filter(({ taken }) => taken).length]!;
+    steps.push({ ...(await trainer.step(batches, lr)), timesteps: batches.map((batch) => microOf(batch).timesteps), lr });
+  }
+  const reached = new Map<string, Exchanged>();
+  for (const name of parameters) reached.set(name, exchanged(exchange, outer.get(name)!, new Float32Array(await read(name)), name));
+  const kept = new Map<string, Float32Array | Uint32Array>();
+  if (innerState === "kept")
+    for (const name of inner)
+      kept.set(name, new (states.tensors.get(name)!.dtype === "u32" ? Uint32Array : Float32Array)(await read(name)));
+  return { steps, parameters: reached, progress: trainer.progress, states: kept };
+}
+
+/** Replicas one after another on the device of the run. */
+export class ReplicasInTurn implements ReplicaWorkers {
+  readonly moved = { sent: 0, received: 0 };
+  #recipe: ReplicaRecipe | undefined;
+  #round: { outer: ReadonlyMap<string, Float32Array>; tasks: readonly ReplicaTask[] } | undefined;
+
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly trainer: Trainer,
+  ) {}
+
+  async open(recipe: ReplicaRecipe): Promise<void> {
+    this.#recipe = recipe;
+  }
+
+  async begin(outer: ReadonlyMap<string, Float32Array>, tasks: readonly ReplicaTask[]): Promise<void> {
+    this.#round = { outer, tasks };
+  }
+
+  async result(replica: number, signal?: AbortSignal): Promise<ReplicaRound> {
+    const { outer, tasks } = this.#round!;
+    return await takeRound(this.gpu, this.trainer, this.#recipe!, outer, tasks[replica]!, signal);
+  }
+}
