@@ -1,264 +1,58 @@
-/**
- * Leads a run whose micro-steps are computed by workers of a queue. Each step's parameters and micro-steps are published; what comes out is
- * handed to the run in the order of the micro-steps, so that its bytes depend neither on how many workers there are nor on who computed
- * what. A worker that is lost is known by its lease, and its micro-step is given to another. A leader that is lost is started again: what
- * was computed of the step that was under way is used.
- */
-import { CogwheelError } from "../base/errors.ts";
-import { linkedAbort } from "../base/linked-abort.ts";
-import { sha256 } from "../base/sha256.ts";
+/** Leads a run whose workers compute micro-steps, or take the rounds of its replicas. */
 import type { JobBackend } from "../jobs/backend.ts";
-import { type Stored, writeRecord } from "../jobs/records.ts";
-import { getBlob, putBlob } from "../jobs/tasks.ts";
-import type { GradientRecipe, MicroGradients, MicroTask, MicroWorkers } from "../training/micro-workers.ts";
-import { parametersBytes, resultOf, taskBytes } from "./arrays.ts";
-import type { RankModel } from "./rank-model.ts";
-import { hintOf, microKey, microPrefix, readShared, runIds, runKey, type SharedMicro, type SharedRun } from "./records.ts";
+import type { BlobReference } from "../jobs/tasks.ts";
+import type { ReplicaRound, ReplicaTask, ReplicaWorkers } from "../training/diloco/replica-workers.ts";
+import type { MicroGradients, MicroTask, MicroWorkers } from "../training/micro-workers.ts";
+import { parametersBytes, resultOf, taskBytes, valueBytes, valueIn } from "./arrays.ts";
+import { type LeaderOptions, TaskLeader } from "./task-leader.ts";
 
-export interface LeaderOptions {
-  /** Hexadecimal digits: the same for a run that goes on. */
-  readonly id: string;
-  readonly model: Pick<RankModel, "name" | "weights">;
-  /** Of the engine: workers of another do not take part. */
-  readonly version: string;
-  readonly accumulation: number;
-  /** Steps of the run, and where it is kept: for people who look at the queue. */
-  readonly steps?: number;
-  readonly at?: string;
-  readonly signal: AbortSignal;
-  /** Told what a person should know. */
-  readonly onNote?: (message: string) => void;
-}
-
-/** A leader that was not heard of for so long gives no work. */
-const LEADER_MS = 30_000;
-/** Micro-steps are looked at so often, whatever a watch tells. */
-const LOOK_MS = 2_000;
-/** Workers may fail at a micro-step less often than that. */
-const TRIES = 3;
-/** Without any worker for so long a word is said. */
-const LONELY_MS = 5_000;
-/** What is left of a run that was not heard of for so long is removed. */
-const KEEP_MS = 7 * 24 * 3600e3;
-
-export class Leader implements MicroWorkers, AsyncDisposable {
-  readonly #ended: AbortController & Disposable;
-  readonly #begun: number = performance.now();
-  #run: SharedRun | undefined;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #watching: Promise<void> | undefined;
-  #changes = 0;
-  /** Ends the wait for the next change. */
-  #stopWaiting: () => void = () => undefined;
-  /** Of the step that is under way. */
-  #tasks: readonly SharedMicro[] = [];
-  #looked = 0;
-  #lonely = true;
-  /** What a worker failed with, once it was told. */
-  #failure: string | undefined;
-  /** Steps that were done before: a run that goes on begins after them. */
-  done = 0;
-  /** Micro-steps that each worker computed. */
-  readonly shares = new Map<string, number>();
-
-  constructor(
-    private readonly backend: JobBackend,
-    private readonly options: LeaderOptions,
-  ) {
-    this.#ended = linkedAbort(options.signal);
-    this.#ended.signal.addEventListener("abort", () => this.#wake(), { once: true });
-  }
-
-  async open(recipe: GradientRecipe): Promise<void> {
-    const { id, model, version, accumulation, steps, at } = this.options;
-    await this.#removeOld();
-    const known = { ...(steps === undefined ? {} : { steps }), ...(at === undefined ? {} : { at }) };
-    this.#run = { id, model: model.name, weights: model.weights, version, recipe, accumulation, ...known, until: 0 };
-    await this.#announce();
-    // That it could not be said once is no loss.
-    this.#timer = setInterval(() => void this.#announce().catch(() => undefined), LEADER_MS / 3);
-    this.#watching = this.#watch();
-  }
-
-  async #announce(): Promise<void> {
-    const { values } = this.backend;
-    const key = runKey(this.options.id);
-    for (;;) {
-      if (this.#ended.signal.aborted) return;
-      const { revision = 0 } = (await values.get(key)) ?? {};
-      if ((await writeRecord(values, key, { ...this.#run!, until: Date.now() + LEADER_MS }, revision)) !== undefined) return;
-    }
-  }
-
-  async #watch(): Promise<void> {
-    const { signal } = this.#ended;
-    try {
-      for await (const _ of this.backend.values.watch(microPrefix(this.options.id), signal)) this.#wake();
-    } catch {
-      // It is looked now and then.
-    }
-  }
-
-  #wake(): void {
-    this.#changes++;
-    this.#stopWaiting();
-  }
-
-  /** Until something changes, or for LOOK_MS. */
-  #wait(): Promise<void> {
-    return new Promise((done) => {
-      const timer = setTimeout(done, LOOK_MS);
-      this.#stopWaiting = () => {
-        clearTimeout(timer);
-        done();
-      };
-    });
+export class Leader extends TaskLeader implements MicroWorkers {
+  constructor(backend: JobBackend, options: LeaderOptions) {
+    super(backend, options, "a micro-step");
   }
 
   async begin(parameters: ReadonlyMap<string, Float32Array>, micros: readonly MicroTask[]): Promise<void> {
-    const { id } = this.options;
-    const { values, blobs, hints } = this.backend;
-    this.#run = { ...this.#run!, step: ++this.done };
-    await this.#announce();
-    const before = this.#tasks;
-    const shared = await putBlob(blobs, `${runKey(id)}.parameters`, parametersBytes(parameters));
-    const { recipe, weights, version } = this.#run!;
-    const of = JSON.stringify([recipe, weights, version]);
-    const tasks: SharedMicro[] = [];
-    for (const micro of micros) {
-      const inputs = await putBlob(blobs, `${runKey(id)}.task`, taskBytes(micro));
-      const task = (await sha256(new TextEncoder().encode([of, shared.digest, inputs.digest].join(" ")))).slice(0, 16);
-      tasks.push({ task, parameters: shared, inputs, failures: 0 });
-    }
-    const kept = new Set([shared.blob, ...tasks.map(({ inputs }) => inputs.blob)]);
-    const old = new Set(before.map(({ parameters }) => parameters.blob));
-    for (const [i, task] of tasks.entries()) {
-      const there = await this.#replace(i, task);
-      for (const { blob } of [there?.parameters, there?.inputs, there?.result].flatMap((one) => one ?? [])) old.add(blob);
-    }
-    this.#tasks = tasks;
-    for (const [i, { task }] of tasks.entries()) await hints.push(hintOf(id, task, i));
-    for (const blob of old) if (!kept.has(blob)) await blobs.delete(blob);
-    // A run that goes on may have had more.
-    for (const key of await values.keys(microPrefix(id)))
-      if (Number(key.slice(microPrefix(id).length)) >= tasks.length) await this.#remove(key);
-  }
-
-  /** Writes a micro-step in the place of that of the step before, which it returns; what was reached of this one stays. */
-  async #replace(micro: number, task: SharedMicro): Promise<SharedMicro | undefined> {
-    const key = microKey(this.options.id, micro);
-    for (;;) {
-      const found = await readShared<SharedMicro>(this.backend.values, key);
-      if (found?.record.task === task.task) {
-        const again = { ...found.record, failures: 0 };
-        if ((await writeRecord(this.backend.values, key, again, found.revision)) !== undefined) return undefined;
-      } else if ((await writeRecord(this.backend.values, key, task, found?.revision ?? 0)) !== undefined) return found?.record;
-    }
+    const tasks = micros.map((micro) => ({ inputs: taskBytes(micro) }));
+    await this.publish(1, parametersBytes(parameters), tasks);
   }
 
   async result(micro: number): Promise<MicroGradients> {
-    const { signal } = this.#ended;
-    const { task } = this.#tasks[micro]!;
-    for (;;) {
-      signal.throwIfAborted();
-      const changes = this.#changes;
-      const found = await this.#look(micro);
-      const { record } = found;
-      if (record.result) {
-        const bytes = await getBlob(this.backend.blobs, record.result);
-        if (bytes) {
-          const { worker } = record.result;
-          this.shares.set(worker, (this.shares.get(worker) ?? 0) + 1);
-          return await resultOf(bytes);
-        }
-        // Its disk was full, or another hand took it: it is computed again.
-        const { result: _, lease: __, ...waiting } = record;
-        await writeRecord(this.backend.values, microKey(this.options.id, micro), waiting, found.revision);
-        await this.backend.hints.push(hintOf(this.options.id, task, micro), { lost: true });
-        continue;
+    return await resultOf(await this.resultBytes(micro));
+  }
+}
+
+export class ReplicaLeader extends TaskLeader implements ReplicaWorkers {
+  #moved = { sent: 0, received: 0 };
+
+  constructor(backend: JobBackend, options: LeaderOptions) {
+    super(backend, options, "a replica's round");
+  }
+
+  get moved(): ReplicaWorkers["moved"] {
+    return this.#moved;
+  }
+
+  async begin(outer: ReadonlyMap<string, Float32Array>, replicas: readonly ReplicaTask[]): Promise<void> {
+    const parameters = parametersBytes(outer);
+    this.#moved = { sent: parameters.length, received: 0 };
+    const tasks = [];
+    for (const { steps, ...of } of replicas) {
+      const inputs = valueBytes(of);
+      this.#moved.sent += inputs.length;
+      const batches: BlobReference[] = [];
+      for (const make of steps) {
+        const bytes = valueBytes(await make());
+        this.#moved.sent += bytes.length;
+        batches.push(await this.keep("batches", bytes));
       }
-      if (record.failures > 0) await this.#expectHope(record);
-      if (performance.now() - this.#looked > LOOK_MS) await this.#hintAgain();
-      // What changed while it was looked at is looked at again.
-      if (this.#changes === changes) await this.#wait();
+      tasks.push({ inputs, batches });
     }
+    await this.publish(replicas[0]!.steps.length, parameters, tasks);
   }
 
-  /** Throws where workers failed too often at a micro-step, or at the step before anything came of it, and nobody works on any. */
-  async #expectHope({ failures }: SharedMicro): Promise<void> {
-    const all = await Promise.all(this.#tasks.map(async (_, i) => (await this.#look(i)).record));
-    const sum = all.some(({ result }) => result) ? failures : all.reduce((n, micro) => n + micro.failures, 0);
-    if (sum < TRIES || all.some(({ lease }) => lease && lease.until > Date.now())) return;
-    throw new CogwheelError(
-      "ranks",
-      `a micro-step must be computed by one of the workers, got ${sum} failures: ${this.#failure ?? "unknown"}; ` +
-        "mend it, and start the run again: it goes on from the last checkpoint",
-    );
-  }
-
-  /** A micro-step as it is; one that is no more is published again. */
-  async #look(micro: number): Promise<Stored<SharedMicro>> {
-    const key = microKey(this.options.id, micro);
-    for (;;) {
-      const found = await readShared<SharedMicro>(this.backend.values, key);
-      if (found?.record.task === this.#tasks[micro]!.task) {
-        const { lease, failure } = found.record;
-        if (lease) this.#lonely = false;
-        if (failure !== undefined && failure !== this.#failure) this.options.onNote?.(`Worker ${failure}`);
-        this.#failure = failure ?? this.#failure;
-        return found;
-      }
-      await this.#replace(micro, this.#tasks[micro]!);
-    }
-  }
-
-  /** Hints may be lost, and workers: what waits is hinted at again. */
-  async #hintAgain(): Promise<void> {
-    this.#looked = performance.now();
-    for (const [i, { task }] of this.#tasks.entries()) {
-      const { record } = await this.#look(i);
-      const { result, lease } = record;
-      if (!result && (lease?.until ?? 0) <= Date.now())
-        await this.backend.hints.push(hintOf(this.options.id, task, i), { lost: lease !== undefined });
-    }
-    if (this.#lonely && performance.now() - this.#begun > LONELY_MS) {
-      this.#lonely = false;
-      const { name } = this.options.model;
-      this.options.onNote?.(`No worker has taken part yet; start \`cogwheel worker\` on this queue with the model ${name}.`);
-    }
-  }
-
-  /** Runs that ended without a word long ago. */
-  async #removeOld(): Promise<void> {
-    const { values } = this.backend;
-    for (const id of await runIds(values)) {
-      const run = await readShared<SharedRun>(values, runKey(id));
-      if (run && run.record.until < Date.now() - KEEP_MS && id !== this.options.id) await this.#removeRun(id);
-    }
-  }
-
-  /** Takes all away that is in the queue of a run. */
-  async #removeRun(id: string): Promise<void> {
-    const { values } = this.backend;
-    for (const key of [...(await values.keys(microPrefix(id))), runKey(id)]) await this.#remove(key);
-  }
-
-  async #remove(key: string): Promise<void> {
-    const { values, blobs } = this.backend;
-    const found = await readShared<SharedMicro>(values, key);
-    if (!found) return;
-    await values.delete(key, found.revision);
-    const { parameters, inputs, result } = found.record as Partial<SharedMicro>;
-    for (const { blob } of [parameters, inputs, result].flatMap((one) => one ?? [])) await blobs.delete(blob);
-  }
-
-  /** Nothing is left in the queue: a run that goes on publishes its step anew. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    this.#ended.abort();
-    await this.#watching;
-    this.#ended[Symbol.dispose]();
-    // What cannot be removed now is found by a later run.
-    if (this.#run) await this.#removeRun(this.options.id).catch(() => undefined);
+  async result(replica: number): Promise<ReplicaRound> {
+    const bytes = await this.resultBytes(replica);
+    this.#moved.received += bytes.length;
+    return await valueIn<ReplicaRound>(bytes);
   }
 }

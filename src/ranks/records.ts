@@ -5,12 +5,13 @@
  * | --- | --- |
  * | `train.RUN` | the run: which model, what is trained, until when its leader is there |
  * | `micro.RUN.N` | micro-step N of the step that is under way: who works on it, what came out |
- * | blob `train.RUN.parameters-…`, `.task-…`, `.result-…` | named by their content |
+ * | blob `train.RUN.parameters-…`, `.task-…`, `.batches-…`, `.result-…` | named by their content |
  * | hint `train.RUN.TASK.N` | that micro-step N waits; of another task it is an old one |
  */
 import type { KeyValues } from "../jobs/backend.ts";
 import { readRecord, type Stored } from "../jobs/records.ts";
 import type { BlobReference, TaskRecord } from "../jobs/tasks.ts";
+import type { ReplicaRecipe } from "../training/diloco/replica-workers.ts";
 import type { GradientRecipe } from "../training/micro-workers.ts";
 
 export interface SharedRun {
@@ -20,7 +21,9 @@ export interface SharedRun {
   readonly weights: string;
   /** Of the engine. */
   readonly version: string;
-  readonly recipe: GradientRecipe;
+  /** Of micro-steps, or of replicas that take rounds. */
+  readonly recipe: GradientRecipe | ReplicaRecipe;
+  /** Tasks of a step: its micro-steps, or the replicas of a round. */
   readonly accumulation: number;
   /** The step that is under way, from 1 on, of so many. */
   readonly step?: number;
@@ -35,6 +38,8 @@ export interface SharedRun {
 export interface SharedMicro extends TaskRecord {
   readonly parameters: BlobReference;
   readonly inputs: BlobReference;
+  /** What is read on the way: of a replica's round the batches of each step. */
+  readonly batches?: readonly BlobReference[];
 }
 
 /** Hints of training begin so. */
@@ -50,6 +55,13 @@ export function parseHint(hint: string): { run: string; task: string; micro: num
   const [, run, task, micro] = /^train\.([0-9a-f]+)\.([0-9a-f]+)\.(\d+)$/.exec(hint) ?? [];
   return run === undefined ? undefined : { run, task: task!, micro: Number(micro) };
 }
+
+/** Does a run leave the rounds of replicas to workers, and not micro-steps? */
+export const takesRounds = (recipe: SharedRun["recipe"]): recipe is ReplicaRecipe => "exchange" in recipe;
+
+/** Blobs of a task. */
+export const blobsOf = ({ parameters, inputs, batches = [], result }: Partial<SharedMicro>): string[] =>
+  [parameters, inputs, ...batches, result].flatMap((one) => one?.blob ?? []);
 
 /** Runs that there are, alive or not. */
 export const runIds = async (values: KeyValues): Promise<string[]> => (await values.keys(RUNS)).map((key) => key.slice(RUNS.length));

@@ -1,15 +1,18 @@
 /**
- * Takes part in runs of training that others lead: takes micro-steps by the hints of a queue, each under a lease, and gives their
- * gradients. It needs the model alone; clips, noise and parameters come with the micro-step.
+ * Takes part in runs of training that others lead: takes micro-steps, or rounds of replicas, by the hints of a queue, each under a lease,
+ * and gives what they come to. It needs the model alone; clips, noise and parameters come with them.
  */
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
-import { doTask, getBlob } from "../jobs/tasks.ts";
+import { type BlobReference, doTask, getBlob } from "../jobs/tasks.ts";
+import { ReplicaEngine } from "../training/diloco/replica-engine.ts";
+import type { ReplicaTask } from "../training/diloco/replica-workers.ts";
+import type { MicroBatch } from "../training/micro-batch.ts";
 import { MicroEngine } from "../training/micro-engine.ts";
-import { parametersOf, resultBytes, taskOf } from "./arrays.ts";
+import { parametersOf, resultBytes, taskOf, valueBytes, valueIn } from "./arrays.ts";
 import type { RankModel } from "./rank-model.ts";
-import { microKey, parseHint, readShared, runKey, type SharedMicro, type SharedRun } from "./records.ts";
+import { microKey, parseHint, readShared, runKey, type SharedMicro, type SharedRun, takesRounds } from "./records.ts";
 
 export interface RankWorkerOptions {
   /** What it is called, as of all that it works on. */
@@ -32,7 +35,7 @@ const FAILED_MS = 30_000;
 interface Ready {
   /** The run, its recipe and the model, as one text. */
   readonly of: string;
-  readonly engine: MicroEngine;
+  readonly engine: MicroEngine | ReplicaEngine;
   /** Of the step that was last computed. */
   parameters: { readonly blob: string; readonly values: ReadonlyMap<string, Float32Array> } | undefined;
 }
@@ -105,25 +108,35 @@ export class RankWorker implements Disposable {
   async #compute(
     run: SharedRun,
     model: RankModel,
-    { parameters, inputs }: SharedMicro,
+    { parameters, inputs, batches = [] }: SharedMicro,
     signal: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const { blobs } = this.backend;
     const of = JSON.stringify([run.id, run.recipe, run.weights, model.name]);
     if (this.#ready?.of !== of) {
       this.release();
-      const engine = new MicroEngine(model.gpu, await model.transformer(), run.recipe, this.options.memoryBytes);
+      const { recipe } = run;
+      const [transformer, { memoryBytes }] = [await model.transformer(), this.options];
+      const engine = takesRounds(recipe)
+        ? new ReplicaEngine(model.gpu, transformer, recipe, memoryBytes)
+        : new MicroEngine(model.gpu, transformer, recipe, memoryBytes);
       this.#ready = { of, engine, parameters: undefined };
     }
     const ready = this.#ready;
-    const read = async (of: typeof inputs): Promise<Uint8Array<ArrayBuffer>> => {
+    const read = async (of: BlobReference): Promise<Uint8Array<ArrayBuffer>> => {
       const bytes = await getBlob(blobs, of);
       if (!bytes) throw new CogwheelError("ranks", `a micro-step must have what it is computed from, got no whole ${of.blob}`);
       return bytes;
     };
     if (ready.parameters?.blob !== parameters.blob)
       ready.parameters = { blob: parameters.blob, values: await parametersOf(await read(parameters)) };
-    return resultBytes(await ready.engine.run(await taskOf(await read(inputs)), ready.parameters.values, signal));
+    const { engine, parameters: shared } = ready;
+    if (engine instanceof MicroEngine) return resultBytes(await engine.run(await taskOf(await read(inputs)), shared.values, signal));
+    const task: ReplicaTask = {
+      ...(await valueIn<Omit<ReplicaTask, "steps">>(await read(inputs))),
+      steps: batches.map((batch) => async () => await valueIn<MicroBatch[]>(await read(batch))),
+    };
+    return valueBytes(await engine.run(task, shared.values, signal));
   }
 
   /** Frees what it has on the adapter; it is made again when there is another micro-step. */

@@ -16,6 +16,14 @@ import { withSums } from "./step-graphs.ts";
 import type { TrainingModel } from "./trainer.ts";
 import { parameterNames, stateName } from "./update.ts";
 
+/** What is trained, for those who are told of it. @param generator of values that others take the place of */
+export const trainedOf = (
+  what: GradientRecipe["trained"],
+  shapes: ReadonlyMap<string, readonly number[]>,
+  generator: TorchGenerator,
+): Trained =>
+  "lora" in what ? loraParameters(shapes, what.lora, generator) : fullParameters(shapes.keys(), (name) => what.full.includes(name));
+
 export class MicroEngine implements Disposable {
   readonly #recipe: Recipe;
   #store: WeightStore;
@@ -36,10 +44,7 @@ export class MicroEngine implements Disposable {
     const { trained: what, dtype, checkpointing } = of;
     const { config, weights } = model;
     const shapes = transformerWeights(config);
-    const trained: Trained =
-      "lora" in what
-        ? loraParameters(shapes, what.lora, new TorchGenerator(0))
-        : fullParameters(shapes.keys(), (name) => what.full.includes(name));
+    const trained = trainedOf(what, shapes, new TorchGenerator(0));
     this.#recipe = { config, weights, dtype, trained, checkpointing };
     this.#store = new WeightStore(gpu, weights);
   }

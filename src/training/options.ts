@@ -61,7 +61,7 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly compile?: CompileOptions;
   /** Compute the gradients of micro-steps in place of this device. They are added up here in their order: the bytes are the same. */
   readonly workers?: MicroWorkers;
-  /** Replicas take steps apart, and an outer optimizer steps after each round of them (DiLoCo). Default: one device, or its workers, take all. */
+  /** Replicas take steps apart, and an outer optimizer steps after each round of them (DiLoCo). Default: there are none. */
   readonly diloco?: DilocoOptions;
   /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
   readonly resume?: Uint8Array;
@@ -156,7 +156,7 @@ export function checkOptions(o: TrainOptions): void {
     if (beside.length)
       throw new CogwheelError(
         "training",
-        `a run by diloco has no ${beside.join(" and no ")} (replicas are its ranks, and an average is kept of steps that follow on each other), ` +
+        `a run by diloco has no ${beside.join(" and no ")} (replicas are its ranks, and an average is of steps one after another), ` +
           `got ${beside.length > 1 ? "them" : "it"}; leave ${beside.length > 1 ? "them" : "it"} out`,
       );
   }

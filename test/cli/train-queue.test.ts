@@ -1,6 +1,6 @@
 /** `cogwheel train --queue` and its workers as processes, which are killed: the adapter is that of a run without them. */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { LAUNCHER, useCommand } from "../support/command.ts";
@@ -70,6 +70,30 @@ test("a worker and the leader are killed -9: the same bytes, and nothing is left
   expect(Object.values(workers).reduce((a, b) => a + b, 0)).toBeGreaterThan(0);
   expect(other.text()).toContain("takes part in a training of moving-shapes");
   expect(await readdir(join(place.folder, "queue/blobs"))).toEqual([]);
+}, 180_000);
+
+test("replicas' rounds by workers, one of which and the leader are killed -9: the bytes of a run in one process", async () => {
+  const rounds = [...common.slice(0, -4), "--diloco", "2", "--replicas", "2", "--checkpoint-every", "2"];
+  expect((await place.run(["train", ...rounds, "--out", "turns"])).code).toBe(0);
+  await using lost = worker();
+  const led = ["train", ...rounds, "--out", "rounds", "--queue", "queue"];
+  const killed = await runKilled([LAUNCHER, ...led], { at: { call: 24, folder: join(place.folder, "rounds") }, cwd: place.folder });
+  expect(killed.signal ?? killed.code, killed.text).not.toBe(0);
+  await using _ = worker();
+  let killing: Promise<void> | undefined;
+  const ended = await place.run([...led, "--json"], {}, () => (killing ??= lost.kill()));
+  await killing;
+  expect(ended.code, ended.err).toBe(0);
+  expect(result("rounds")).toEqual(result("turns"));
+  expect(JSON.parse(ended.out)).toMatchObject({ steps: 4, exchanged: expect.any(Number) as number });
+  expect(await readdir(join(place.folder, "queue/blobs"))).toEqual([]);
+  const lines = (await readFile(join(place.folder, "rounds/log.jsonl"), "utf8")).trim().split("\n");
+  expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([2, 4].map((step) => ({ step, round: { steps: 2, skipped: 0 } })));
+  expect(await readFile(join(place.folder, "rounds/report.html"), "utf8")).toContain("exchanged a round, MB");
+  const planned = await place.run([...led, "--plan"]);
+  expect(planned.out).toMatch(/a round of 2 steps: .+ to each of 2 replicas, .+ from each, .+ in all and its clips; 2 steps whose/);
+  const wrong = await place.run([...led, "--ema", "0.9"]);
+  expect(wrong.err).toMatch(/an average is kept of steps that follow on each other, .+ got ema with it/);
 }, 180_000);
 
 test("a run without workers says so, and is stopped by Ctrl-C; what it would send is told beforehand", async () => {

@@ -6,11 +6,16 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JobBackend } from "../../src/jobs/backend.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import { openNats } from "../../src/jobs/nats-node.ts";
-import { Leader, type LeaderOptions } from "../../src/ranks/leader.ts";
+import { Leader, ReplicaLeader } from "../../src/ranks/leader.ts";
 import type { RankModel } from "../../src/ranks/rank-model.ts";
 import { writeRecord } from "../../src/jobs/records.ts";
+import { valueBytes, valueIn } from "../../src/ranks/arrays.ts";
 import { microKey, parseHint, readShared, type SharedMicro } from "../../src/ranks/records.ts";
+import type { LeaderOptions } from "../../src/ranks/task-leader.ts";
 import { RankWorker } from "../../src/ranks/worker.ts";
+import { ReplicaEngine } from "../../src/training/diloco/replica-engine.ts";
+import type { ReplicaRecipe, ReplicaTask, ReplicaWorkers } from "../../src/training/diloco/replica-workers.ts";
+import { trainingNeeds } from "../../src/training/needs.ts";
 import type { TrainOptions } from "../../src/training/options.ts";
 import { train } from "../../src/training/train.ts";
 import { natsServer, startNats } from "../support/nats-server.ts";
@@ -181,6 +186,89 @@ test("a result that is damaged on its way is computed again", async () => {
   expect((await run(leader)).saved).toEqual(alone);
   expect(damaged).toBe(17);
 }, 60_000);
+
+const DILOCO = { steps: 2, replicas: 3 };
+const rounds: TrainOptions = { steps: 5, lora: { rank: 4 }, optimizer: { lr: 1e-2 }, diloco: DILOCO };
+const leadsReplicas = (backend: JobBackend): ReplicaLeader =>
+  new ReplicaLeader(backend, { id: "abcd", model: served, version: "1", accumulation: 3, signal: new AbortController().signal });
+const runRounds = (workers?: ReplicaLeader, more: TrainOptions = {}) =>
+  taken(model, tinyClips(model, 5), { ...rounds, ...(workers ? { diloco: { ...DILOCO, workers } } : {}), ...more });
+
+test("rounds of replicas: whoever takes which or is lost, a leader that is killed in a round, the bytes are those of one device", async () => {
+  const one = await runRounds();
+  const first = await taken(model, tinyClips(model, 5), rounds, 2);
+  await using backend = await queue();
+  {
+    await using leader = leadsReplicas(backend);
+    const running = runRounds(leader);
+    await takesAndDies(backend, "lost");
+    await using _ = workers(2, (i) => worker(backend, `worker-${i}`));
+    const { saved, steps } = await running;
+    expect(saved).toEqual(one.saved);
+    expect([...leader.shares.values()].reduce((a, b) => a + b, 0)).toBe(9);
+    const blobs = steps.map(({ round }) => round!);
+    // The first round has no optimizer's states to go on from, and the last has one step less.
+    expect(blobs[0]!.sent).toBeLessThan(blobs[1]!.sent);
+    expect(blobs[2]!.sent).toBeLessThan(blobs[1]!.sent);
+    expect(blobs[2]!.received).toBeGreaterThan(0.9 * blobs[0]!.received);
+  }
+  // The first leader has no time to tidy up, and its round is taken over with what came out of it.
+  const lost = leadsReplicas(backend);
+  await using broken = train(model, tinyClips(model, 5), { ...rounds, diloco: { ...DILOCO, workers: lost }, resume: first.saved });
+  await using _ = worker(backend, "other");
+  await broken[Symbol.asyncIterator]().next();
+  await using leader = leadsReplicas(backend);
+  expect((await runRounds(leader, { resume: first.saved })).saved).toEqual(one.saved);
+  await leader[Symbol.asyncDispose]();
+  await lost[Symbol.asyncDispose]();
+  expect(await readdir(join(folder, `queue-${queues}`, "blobs"))).toEqual([]);
+}, 60_000);
+
+test("rounds within less memory, in full and packed, where frozen weights come and go for the larger of two clips", async () => {
+  const deep = await tinyTransformer({ num_layers: 4 });
+  const data = tinyClips(deep, 2, [
+    [1, 2, 2],
+    [3, 2, 4],
+  ]);
+  const shape = { clips: 1, frames: 3, height: 2, width: 4, textLength: deep.config.max_text_seq_length };
+  const { config, weights, gpu } = deep;
+  const options: TrainOptions = { steps: 2, lora: { rank: 4 }, diloco: { steps: 2, replicas: 1 } };
+  const { peak } = trainingNeeds({ config, weights, dtype: "f32", caps: gpu.caps }, options, shape);
+  const packs: TrainOptions = { steps: 2, full: true, packing: { budget: 24 }, diloco: { steps: 2, innerState: "fresh" } };
+  for (const [of, how, memoryBytes] of [
+    [deep, options, 0.5 * peak],
+    [model, packs, undefined],
+  ] as const) {
+    let recipe: ReplicaRecipe;
+    let outer: ReadonlyMap<string, Float32Array>;
+    let tasks: readonly ReplicaTask[];
+    let engine: ReplicaEngine | undefined;
+    const replicas: ReplicaWorkers = {
+      moved: { sent: 0, received: 0 },
+      open: async (given) => void (recipe = JSON.parse(JSON.stringify(given)) as ReplicaRecipe),
+      begin: async (weights, given) => void ([outer, tasks] = [weights, given]),
+      async result(k) {
+        // One for both replicas, as a worker has it that takes both.
+        engine ??= new ReplicaEngine(gpu, of, recipe, memoryBytes);
+        return await engine.run(tasks[k]!, outer);
+      },
+    };
+    const alone = await taken(of, data, how);
+    const apart = await taken(of, data, { ...how, diloco: { ...how.diloco!, workers: replicas } });
+    engine?.[Symbol.dispose]();
+    expect(apart.saved).toEqual(alone.saved);
+  }
+}, 60_000);
+
+test("values travel as they are", async () => {
+  const value = {
+    a: [Float32Array.of(1, Number.NaN), { b: Int8Array.of(-1), c: new Map([["x", Uint32Array.of(7)]]) }],
+    d: Infinity,
+    e: "$",
+    f: true,
+  };
+  expect(await valueIn(valueBytes(value))).toEqual(value);
+});
 
 const nats = await natsServer();
 test.skipIf(nats instanceof Error)(

@@ -63,7 +63,8 @@ export const train = defineCommand<[string | undefined], TrainFlags>({
       "the memory and the seconds",
     ).option(
       "--queue <address>",
-      "leave the micro-steps to the workers of a queue, a folder or a NATS server, which encode clips too (docs/scale-out.md)",
+      "leave micro-steps, or with --diloco replicas, to the workers of a queue (a folder or a NATS server), which encode clips too " +
+        "(docs/scale-out.md)",
     ),
   async run([config], flags) {
     const { trainFromFolder } = await import("../train/run.ts");

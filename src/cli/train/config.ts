@@ -41,6 +41,8 @@ export interface TrainConfig {
   readonly options: TrainOptions;
 }
 
+const DILOCO_KEYS = ["replicas", "outerLr", "outerMomentum", "exchange", "innerState"] as const;
+
 /** Of a file of settings. */
 const MOST_BYTES = 2 ** 20;
 
@@ -105,6 +107,10 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     !(Number(given["sampleEvery"] ?? 0) > 0),
     "validation clips are made with sampleEvery above 0",
   );
+  contradiction(DILOCO_KEYS, !has("diloco"), "replicas train apart with diloco, the steps of a round");
+  contradiction(["ema"], has("diloco"), "an average is kept of steps that follow on each other, and those of diloco's replicas do not");
+  if (given["outerLr"] === 0) fail("outerLr must be a number above 0, got 0; 0.7 is usual");
+  if (given["outerMomentum"] === 1) fail("outerMomentum must be below 1, got 1; 0.9 is usual");
   if (given["ema"] === 1) fail("ema must be below 1, got 1; 0.9999 is usual");
   const stages = stageConfigs(given);
   const warmup = Number(given["warmup"] ?? 0);
@@ -119,6 +125,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     ...(has("stages") ? { stages: stages.map(stageOptions) } : stageOptions(stages[0]!)),
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
+    ...(has("diloco") ? { diloco: { steps: given["diloco"], ...pick(...DILOCO_KEYS) } } : {}),
     ...pick("scratch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
     ...updatesOf(given),
   } as TrainOptions;

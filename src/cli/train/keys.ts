@@ -61,6 +61,21 @@ export const TRAIN_KEYS = {
   packClips: key("whole", "clips of a pack at most", "as many as have room, up to 64", { min: 1 }),
   packWindow: key("whole", "clips that are looked at together for what fits", "256", { min: 1 }),
   accumulation: key("whole", "micro-steps of a step, whose gradients are added up", "1", { min: 1 }),
+  diloco: key(
+    "whole",
+    "steps that replicas take apart, before an outer optimizer steps by what they came to (DiLoCo)",
+    "one device takes all",
+    {
+      min: 1,
+    },
+  ),
+  replicas: key("whole", "of diloco: replicas, each with clips of its own", "2", { min: 1 }),
+  outerLr: key("number", "of diloco: rate of the outer optimizer, SGD with Nesterov's momentum", "0.7", { min: 0 }),
+  outerMomentum: key("share", "of diloco: that momentum", "0.9"),
+  exchange: key("choice", "of diloco: how replicas give what they came to", "int8", { choices: ["int8", "f32"] }),
+  innerState: key("choice", "of diloco: does a replica's optimizer go on from round to round, or begin each anew?", "kept", {
+    choices: ["kept", "fresh"],
+  }),
   rank: key("whole", "rank of the adapter", "64", { min: 1 }),
   alpha: key("number", "strength of the adapter: alpha / rank", "the rank"),
   targets: key("texts", "modules that are adapted", "to_q, to_k, to_v, to_out.0"),

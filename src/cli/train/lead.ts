@@ -1,23 +1,30 @@
-/** A run whose micro-steps are left to the workers of a queue, which encode what it learns from too. */
+/** A run whose micro-steps, or replicas, are left to the workers of a queue, which encode what it learns from too. */
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { openJobs } from "../../jobs/open-node.ts";
-import { Leader } from "../../ranks/leader.ts";
+import { Leader, ReplicaLeader } from "../../ranks/leader.ts";
 import { rankModel } from "../../ranks/rank-model.ts";
+import type { LeaderOptions, TaskLeader } from "../../ranks/task-leader.ts";
 import { QueueEncoding } from "../../tasks/encoding.ts";
+import { dilocoOf } from "../../training/diloco/options.ts";
+import type { TrainOptions } from "../../training/options.ts";
 import { engineVersion } from "../engine-version.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
 import { modelName } from "../worker.ts";
 import type { TrainingWork } from "./steps.ts";
 
 export interface LedRun extends AsyncDisposable {
-  readonly leader: Leader;
+  readonly leader: TaskLeader;
+  /** What workers compute, in words. */
+  readonly what: string;
+  /** The options of a run that its workers take part in. */
+  withWorkers(options: TrainOptions): TrainOptions;
   /** Has the workers encode clips and captions too. */
   readonly encoding: QueueEncoding;
 }
 
-/** Opens the queue; the run's name in it follows from the folder that it is kept in, so that a run that goes on finds what it left there. */
+/** Opens the queue; the run's name in it follows from the folder that it is kept in, and a run that goes on finds what it left. */
 export async function leadRun(queue: string, { config, model, progress, signal }: TrainingWork): Promise<LedRun> {
   const note = (message: string): void => progress.note(message);
   const backend = await openJobs(queue, note);
@@ -33,19 +40,21 @@ export async function leadRun(queue: string, { config, model, progress, signal }
       signal,
       onNote: note,
     };
-    const leader = new Leader(backend, {
+    const { diloco } = config.options;
+    const options: LeaderOptions = {
       ...shared,
       model: await rankModel(name, model, config.options.dtype ?? model.dtype, signal),
-      accumulation: config.options.accumulation ?? 1,
+      accumulation: diloco ? dilocoOf(diloco).replicas : (config.options.accumulation ?? 1),
       steps: config.steps,
-    });
+    };
+    const of = diloco ? replicasOf(new ReplicaLeader(backend, options)) : microsOf(new Leader(backend, options));
     const encoding = new QueueEncoding(backend, model, { ...shared, model: name });
     return {
-      leader,
+      ...of,
       encoding,
       async [Symbol.asyncDispose]() {
         await encoding[Symbol.asyncDispose]();
-        await leader[Symbol.asyncDispose]();
+        await of.leader[Symbol.asyncDispose]();
         await backend[Symbol.asyncDispose]();
       },
     };
@@ -54,3 +63,17 @@ export async function leadRun(queue: string, { config, model, progress, signal }
     throw error;
   }
 }
+
+type Led = Pick<LedRun, "leader" | "what" | "withWorkers">;
+
+const microsOf = (leader: Leader): Led => ({
+  leader,
+  what: "micro-steps",
+  withWorkers: (options) => ({ ...options, workers: leader }),
+});
+
+const replicasOf = (leader: ReplicaLeader): Led => ({
+  leader,
+  what: "rounds of replicas",
+  withWorkers: (options) => ({ ...options, diloco: { ...options.diloco!, workers: leader } }),
+});

@@ -5,6 +5,8 @@ import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
+import { exchangeBytes } from "../../training/diloco/exchange.ts";
+import { type Diloco, dilocoOf } from "../../training/diloco/options.ts";
 import { trainingNeeds, type TrainingNeeds } from "../../training/needs.ts";
 import { capacityOf } from "../../training/packing/packs.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
@@ -21,12 +23,26 @@ export interface StagePlan extends Omit<TrainingNeeds, "plans" | "compile"> {
   readonly seconds: number | null;
 }
 
+/** Bytes between the run and its workers in a round of replicas, the clips' apart, which are as many either way. */
+export interface PlannedRound {
+  readonly steps: number;
+  readonly replicas: number;
+  /** To each replica, and from each. */
+  readonly sent: number;
+  readonly received: number;
+  /** In all, and what as many steps would exchange whose micro-steps are left to as many workers. */
+  readonly all: number;
+  readonly dataParallel: number;
+}
+
 /** What is told, as JSON. */
 export interface TrainPlan extends StagePlan {
   readonly adapter: string;
   readonly dtype: "f32" | "f16";
   /** Of a run in stages. The figures beside are those of the stage that takes the most memory, and of all steps. */
   readonly stages?: readonly StagePlan[];
+  /** Of a run by DiLoCo. */
+  readonly round?: PlannedRound;
 }
 
 /** What the largest clips or packs of every stage take. */
@@ -50,7 +66,17 @@ export async function planOf(
     ...most,
     steps: planned.reduce((sum, { steps }) => sum + steps, 0),
     ...(options.stages ? { stages: planned } : {}),
+    ...(options.diloco ? { round: roundOf(dilocoOf(options.diloco), most, options.accumulation) } : {}),
   };
+}
+
+function roundOf({ steps, replicas, exchange, innerState }: Diloco, { parameters, states }: StagePlan, accumulation = 1): PlannedRound {
+  // Sums of micro-steps' gradients are among the states, and stay where they are.
+  const kept = innerState === "kept" ? states - (accumulation > 1 ? parameters : 0) : 0;
+  const [sent, received] = [parameters + kept, exchangeBytes(exchange, parameters / 4) + kept];
+  // Parameters to each worker in each step, and the gradients of its micro-steps back.
+  const dataParallel = steps * replicas * (1 + accumulation) * parameters;
+  return { steps, replicas, sent, received, all: replicas * (sent + received), dataParallel };
 }
 
 /** How frozen weights lie on the device: as the stage wants it that leaves the least room for them. */
@@ -82,10 +108,16 @@ function needsOf(options: TrainConfig["options"], model: CogVideoX, stage: Stage
 }
 
 /** @param shared are micro-steps left to workers? */
-export function printTrainPlan({ adapter, dtype, stages, ...plan }: TrainPlan, shared = false): void {
+export function printTrainPlan({ adapter, dtype, stages, round, ...plan }: TrainPlan, shared = false): void {
   print(`${adapter}, ${dtype}`);
   for (const [i, stage] of (stages ?? [plan]).entries()) printStage(stage, stages && `stage ${i + 1} of ${stages.length}: `);
-  if (shared) print(`over workers: ${bytesText(plan.parameters, 1)} to each worker a step, and as much from each micro-step`);
+  if (round) {
+    const [sent, received, all, gradients] = [round.sent, round.received, round.all, round.dataParallel].map((n) => bytesText(n, 1));
+    print(
+      `a round of ${round.steps} steps: ${sent} to each of ${round.replicas} replicas, ${received} from each, ` +
+        `${all} in all and its clips; ${round.steps} steps whose gradients are exchanged: ${gradients}`,
+    );
+  } else if (shared) print(`over workers: ${bytesText(plan.parameters, 1)} to each worker a step, and as much from each micro-step`);
   if (!stages) return;
   const sum = (of: (stage: StagePlan) => number): number => stages.reduce((n, stage) => n + stage.steps * of(stage), 0);
   const [work, last] = [sum(({ flops }) => flops), stages.at(-1)!];

@@ -50,7 +50,7 @@ export function reportPage({
     points: smoothed(log.flatMap(({ step, clips: of }) => of.filter((c) => quarter(c.timestep) === q).map((c) => [step, c.loss] as const))),
   }));
   const curve = (name: string, of: (step: LoggedStep) => number): Line => ({ name, points: smoothed(log.map((s) => [s.step, of(s)])) });
-  const skipped = log.filter((step) => step.skipped).length;
+  const skipped = log.reduce((sum, step) => sum + (step.round?.skipped ?? Number(step.skipped ?? false)), 0);
   const told: Record<string, string> = {
     ...facts,
     steps: `${last?.step ?? 0} of ${steps}${skipped ? `, ${skipped} skipped, whose gradients were not finite` : ""}`,
@@ -67,6 +67,11 @@ export function reportPage({
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
       chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along),
       chart("fill rate of packs, %", [curve("fill", ({ fill }) => (fill === undefined ? Number.NaN : 100 * fill))], along),
+      chart(
+        "exchanged a round, MB",
+        [curve("sent and received", ({ round }) => (round?.sent ? (round.sent + round.received) / 1e6 : Number.NaN))],
+        along,
+      ),
       chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
       ...heldOutCharts(heldOut, beside, along),
     ],

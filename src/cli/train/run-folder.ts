@@ -6,6 +6,7 @@ import { appendFile, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
+import type { RoundReport } from "../../training/options.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { checkWritable } from "#platform";
 import { writeWhole } from "../files.ts";
@@ -26,6 +27,8 @@ export interface LoggedStep {
   readonly bytes: number;
   /** From 1, of a run in stages. */
   readonly stage?: number;
+  /** Of a run by DiLoCo, whose line this is for a round. */
+  readonly round?: RoundReport;
   /** Operations of the step, as planned. */
   readonly flops: number;
 }

@@ -5,6 +5,7 @@ import { openClips } from "../../data/folder.ts";
 import { clipSamples, emptyText } from "../../data/samples.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
+import { bytesText } from "../../base/units.ts";
 import { LORA_FILE } from "../../training/export.ts";
 import { expectRunOf } from "../../training/checkpoint.ts";
 import { stageSeed } from "../../training/stages.ts";
@@ -33,7 +34,7 @@ export interface TrainFlags {
   readonly fresh?: boolean;
   readonly plan?: boolean;
   readonly json?: boolean;
-  /** Address of a queue whose workers compute the gradients. */
+  /** Address of a queue whose workers compute the gradients, or take the replicas' rounds. */
   readonly queue?: string;
 }
 
@@ -128,12 +129,11 @@ async function runSteps(
     clipSamples(model, prepared, { seed: stageSeed(config.seed, i), ...defined({ pictures }) }),
   );
   await using training = train(model, data[0]!, {
-    ...config.options,
+    ...(led ? led.withWorkers(config.options) : config.options),
     ...(config.options.stages ? { stages: config.options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
     nullText: config.nullText === "empty" ? await emptyText(first.prepared) : "zeros",
     identity: identityOf(stages),
     ...(streamed ? { compile: streamed } : {}),
-    ...(led ? { workers: led.leader } : {}),
     ...(checkpoint ? { resume: checkpoint } : {}),
   });
   const from = await begun(training, folder, checkpoint !== undefined);
@@ -159,6 +159,8 @@ async function runSteps(
   const unseen = heldOut?.losses.at(-1)?.loss;
   const result = resolve(folder.at(config.full ? "transformer" : LORA_FILE));
   const counts = stages.map(({ prepared }) => prepared.clips.length);
+  // Of this process, as the seconds are.
+  const moved = log.filter(({ step }) => step > from).reduce((sum, { round }) => sum + (round ? round.sent + round.received : 0), 0);
   const leftOut = [...new Set(stages.flatMap(({ prepared }) => prepared.broken))];
   if (json)
     return printJson({
@@ -168,11 +170,13 @@ async function runSteps(
       seconds,
       clips: config.options.stages ? counts : counts[0]!,
       leftOut,
+      ...(moved ? { exchanged: moved } : {}),
       ...(led ? { workers: Object.fromEntries(led.leader.shares), encoded: Object.fromEntries(led.encoding.shares) } : {}),
       files: [result],
     });
   print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
-  for (const [worker, count] of led?.leader.shares ?? []) print(`${count} micro-steps by ${worker}`);
+  if (moved > 0) print(`${bytesText(moved, 1)} exchanged with workers`);
+  for (const [worker, count] of led?.leader.shares ?? []) print(`${count} ${led!.what} by ${worker}`);
   if (unseen !== undefined) print(`loss on held-out clips ${unseen.toFixed(4)}`);
   printPath(result);
 }

@@ -2,6 +2,7 @@
 import { CogwheelError } from "../../base/errors.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { LORA_FILE } from "../../training/export.ts";
+import { type DilocoOptions, dilocoOf } from "../../training/diloco/options.ts";
 import type { TrainingStep } from "../../training/options.ts";
 import type { Training } from "../../training/train.ts";
 import { isStop } from "../terminal/interrupt.ts";
@@ -77,12 +78,14 @@ export class Steps {
       await this.folder.append(LOG, line);
       progress.report("train", step.step / step.steps, stepWords(this.log));
       if (signal.aborted) break;
-      if (step.step % config.checkpointEvery === 0 && step.step < step.steps)
+      const comesTo = (every: number): boolean =>
+        Math.floor(step.step / every) > Math.floor((step.step - (step.round?.steps ?? 1)) / every);
+      if (comesTo(config.checkpointEvery) && step.step < step.steps)
         await this.#save().catch((error: unknown) =>
           progress.note(`The checkpoint of step ${step.step} could not be written, the one before stays: ${wordsOf(error)}`),
         );
-      if (step.step % config.heldOutEvery === 0) await this.#measure();
-      if (config.sampleEvery && step.step % config.sampleEvery === 0) await this.#validate();
+      if (comesTo(config.heldOutEvery)) await this.#measure();
+      if (config.sampleEvery && comesTo(config.sampleEvery)) await this.#validate();
       if (performance.now() - this.#reported >= REPORT_MS) await this.#report(true);
     }
   }
@@ -135,7 +138,7 @@ export class Steps {
 
   async #page(running: boolean): Promise<string> {
     const { config, model } = this.work;
-    const { lora, full, optimizer } = config.options;
+    const { lora, full, optimizer, diloco } = config.options;
     const clipsOf = ({ name, prepared: { clips, broken } }: PreparedStage): string =>
       `${name && `${name}: `}${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`;
     const { heldOut, validation } = this.shown;
@@ -154,6 +157,7 @@ export class Steps {
         adapter: `${model.gpu.name}, ${config.options.dtype ?? model.dtype}`,
         clips: this.stages.map(clipsOf).join("; "),
         trained: full ? "the transformer" : `an adapter of rank ${lora?.rank ?? 64}`,
+        ...(diloco ? { diloco: dilocoWords(diloco) } : {}),
         optimizer: `${optimizer?.name ?? "adamw"}, learning rate ${this.stages.map(({ lr }) => lr ?? optimizer?.lr ?? 1e-4).join(", ")}`,
       },
     });
@@ -177,7 +181,7 @@ export async function begun(training: Pick<Training, "open">, folder: RunFolder,
 }
 
 const logged = (
-  { step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, fill, stage, flops }: TrainingStep,
+  { step, loss, clips, gradNorm, lr, seconds, skipped, lossScale, fill, stage, round, flops }: TrainingStep,
   { gpu }: CogVideoX,
 ): LoggedStep => ({
   step,
@@ -191,8 +195,15 @@ const logged = (
   ...(fill === undefined ? {} : { fill }),
   bytes: gpu.memory.allocated,
   ...(stage === undefined ? {} : { stage }),
+  ...(round ? { round } : {}),
   flops,
 });
+
+function dilocoWords(options: DilocoOptions): string {
+  const { steps, replicas, outerLr, outerMomentum, exchange, innerState } = dilocoOf(options);
+  const outer = `outer rate ${outerLr} and momentum ${outerMomentum}`;
+  return `rounds of ${steps} steps, ${replicas} replicas, ${outer}, ${exchange}, inner state ${innerState}`;
+}
 
 /** Of the last steps: the mean of the loss, and the speed. */
 function stepWords(log: readonly LoggedStep[]): string {

@@ -6,6 +6,9 @@
  */
 import { CogwheelError } from "../../base/errors.ts";
 
+export const EXCHANGES = ["int8", "f32"] as const;
+export type ExchangeKind = (typeof EXCHANGES)[number];
+
 /** Values that share a scale. */
 export const EXCHANGE_BLOCK = 256;
 const MOST = 127;
@@ -14,11 +17,11 @@ const MOST = 127;
 export type Exchanged = { readonly values: Float32Array } | { readonly steps: Int8Array; readonly scales: Float32Array };
 
 /** Bytes of so many values. */
-export const exchangeBytes = (exchange: "int8" | "f32", values: number): number =>
+export const exchangeBytes = (exchange: ExchangeKind, values: number): number =>
   exchange === "f32" ? 4 * values : values + 4 * Math.ceil(values / EXCHANGE_BLOCK);
 
 /** @param outer where the round began @param inner where it ended; both f32 @param name of the parameter, for errors */
-export function exchanged(exchange: "int8" | "f32", outer: Float32Array, inner: Float32Array, name: string): Exchanged {
+export function exchanged(exchange: ExchangeKind, outer: Float32Array, inner: Float32Array, name: string): Exchanged {
   const wrong = inner.find((value) => !Number.isFinite(value));
   if (wrong !== undefined)
     throw new CogwheelError(

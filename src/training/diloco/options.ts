@@ -1,10 +1,8 @@
 /** What a run by DiLoCo is told (Douillard et al. 2023, arXiv:2311.08105): replicas train apart, and now and then meet. */
 import { CogwheelError } from "../../base/errors.ts";
 import { assertKnown } from "../../graph/known-name.ts";
-import type { ReplicaWorkers } from "./replica.ts";
-
-export const EXCHANGES = ["int8", "f32"] as const;
-export const INNER_STATES = ["kept", "fresh"] as const;
+import { type ExchangeKind, EXCHANGES } from "./exchange.ts";
+import { INNER_STATES, type ReplicaWorkers } from "./replica-workers.ts";
 
 /** Replicas of what is trained take steps apart, each on data of its own; after every round of them the outer optimizer steps. */
 export interface DilocoOptions {
@@ -17,7 +15,7 @@ export interface DilocoOptions {
   /** Default 0.9. */
   readonly outerMomentum?: number;
   /** How a replica gives what it came to: the way from where it began, in 8 bits, or all of it. Default int8. */
-  readonly exchange?: (typeof EXCHANGES)[number];
+  readonly exchange?: ExchangeKind;
   /** `kept`: a replica's optimizer goes on from round to round; `fresh`: it begins each anew, and nothing of it travels. Default kept. */
   readonly innerState?: (typeof INNER_STATES)[number];
   /** Take the replicas' rounds in place of this device, with the same bytes. Default: it takes them one after another. */

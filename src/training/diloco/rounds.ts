@@ -13,7 +13,8 @@ import { parameterNames } from "../update.ts";
 import { type Exchanged, isExchangeOf } from "./exchange.ts";
 import type { Diloco } from "./options.ts";
 import { outerStep } from "./outer-step.ts";
-import { type InnerStates, innerStateNames, type ReplicaStep, type ReplicaWorkers } from "./replica.ts";
+import { innerStateNames } from "./replica.ts";
+import type { InnerStates, ReplicaStep, ReplicaWorkers } from "./replica-workers.ts";
 
 /** What a replica goes on from. */
 interface Replica {
