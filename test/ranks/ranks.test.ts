@@ -194,7 +194,7 @@ const leadsReplicas = (backend: JobBackend): ReplicaLeader =>
 const runRounds = (workers?: ReplicaLeader, more: TrainOptions = {}) =>
   taken(model, tinyClips(model, 5), { ...rounds, ...(workers ? { diloco: { ...DILOCO, workers } } : {}), ...more });
 
-test("rounds of replicas: whoever takes which or is lost, a leader that is killed in a round, the bytes are those of one device", async () => {
+test("rounds of replicas: whoever takes which or is lost, and whatever leader is killed, the bytes are those of one device", async () => {
   const one = await runRounds();
   const first = await taken(model, tinyClips(model, 5), rounds, 2);
   await using backend = await queue();
