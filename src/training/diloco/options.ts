@@ -1,7 +1,7 @@
 /** What a run by DiLoCo is told (Douillard et al. 2023, arXiv:2311.08105): replicas train apart, and now and then meet. */
 import { CogwheelError } from "../../base/errors.ts";
 import { assertKnown } from "../../graph/known-name.ts";
-import { type ExchangeKind, EXCHANGES } from "./exchange.ts";
+import { EXCHANGES } from "./exchange.ts";
 import { INNER_STATES, type ReplicaWorkers } from "./replica-workers.ts";
 
 /** Replicas of what is trained take steps apart, each on data of its own; after every round of them the outer optimizer steps. */
@@ -15,9 +15,9 @@ export interface DilocoOptions {
   /** Default 0.9. */
   readonly outerMomentum?: number;
   /** How a replica gives what it came to: the way from where it began, in 8 bits, or all of it. Default int8. */
-  readonly exchange?: ExchangeKind;
+  readonly exchange?: "int8" | "f32";
   /** `kept`: a replica's optimizer goes on from round to round; `fresh`: it begins each anew, and nothing of it travels. Default kept. */
-  readonly innerState?: (typeof INNER_STATES)[number];
+  readonly innerState?: "kept" | "fresh";
   /** Take the replicas' rounds in place of this device, with the same bytes. Default: it takes them one after another. */
   readonly workers?: ReplicaWorkers;
 }
