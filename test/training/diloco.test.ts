@@ -74,6 +74,8 @@ test.each(kinds)(
     const data = tinyClips(model, 5);
     const plain = await taken(model, data, options);
     const alone = await taken(model, data, { ...options, diloco: PLAIN });
+    const three = await taken(model, data, { ...options, diloco: { ...PLAIN, steps: 3 } });
+    expect(await tensorsOf(three.saved, /^outer momentum:/)).toEqual(await tensorsOf(plain.saved));
     expect(await tensorsOf(alone.saved, /^outer momentum:/)).toEqual(await tensorsOf(plain.saved));
     const told = (steps: typeof plain.steps) => steps.map(({ seconds: _, round: __, ...step }) => step);
     expect(told(alone.steps)).toEqual(told(plain.steps));
