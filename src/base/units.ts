@@ -4,6 +4,10 @@
 export const bytesText = (bytes: number, digits = 0): string =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(digits + 1)} GB` : `${(bytes / 1e6).toFixed(digits)} MB`;
 
+/** The unit that a column or an axis has whose largest value is `most`, and bytes in it. */
+export const bytesUnit = (most: number): { readonly unit: "MB" | "GB"; readonly bytes: number } =>
+  most >= 1e9 ? { unit: "GB", bytes: 1e9 } : { unit: "MB", bytes: 1e6 };
+
 const UNITS: Readonly<Record<string, number>> = {
   "": 1,
   k: 1e3,

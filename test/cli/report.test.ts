@@ -48,7 +48,7 @@ describe("generate --report", () => {
       expect(text).toContain(`<title>${stage}: `);
     expect(text).toMatch(/<th>settings<\/th><td>3 steps of \w+, guidance [\d.]+, seed 7</);
     expect(text).toMatch(/<th>versions<\/th><td>cogwheel \d+\.\d+\.\d+, kernels \w+, node \d+/);
-    expect(text).toMatch(/<g><title>matmul\w* [^<]*: \d+ runs/);
+    expect(text).toMatch(/<g class="tile"><title>matmul\w* [^<]*: \d+ runs/);
     expect(text).toMatch(/<polyline/);
   });
 

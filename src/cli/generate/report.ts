@@ -7,7 +7,7 @@ import { extname } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { kernelsVersion } from "../../../build/kernels-version.ts";
 import { escaped } from "../../base/html.ts";
-import { bytesText } from "../../base/units.ts";
+import { bytesText, bytesUnit } from "../../base/units.ts";
 import type { Profile, ProfileRow } from "../../gpu/profile.ts";
 import type { Generation, GenerationStep } from "../../pipelines/generation.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -85,14 +85,15 @@ export class GenerateReport {
   async write(request: GenerationRequest, made: Video | undefined, files: readonly string[], error?: Error): Promise<void> {
     const { prompt, negative } = request.options;
     const failed = error ? `<p><strong>It was not finished:</strong> ${escaped(error.message)}</p>` : "";
+    const memory = bytesUnit(this.#memory.reduce((most, [, bytes]) => Math.max(most, bytes), 0));
     const page = runPage({
       title: prompt,
       facts: { ...(negative ? { "not to show": negative } : {}), ...this.#facts(request, made) },
       above: `${failed}${made ? await clip(made, files[0]) : ""}${this.#pictures()}`,
       charts: [
         chart(
-          "memory on the adapter, GB, over seconds",
-          [{ name: "memory", points: this.#memory.map(([at, bytes]) => [at, bytes / 1e9]) }],
+          `memory on the adapter, ${memory.unit}, over seconds`,
+          [{ name: "memory", points: this.#memory.map(([at, bytes]) => [at, bytes / memory.bytes]) }],
           {
             most: this.#memory.at(-1)?.[0] ?? 1,
             unit: duration(this.#memory.at(-1)?.[0] ?? 0),

@@ -1,5 +1,6 @@
 /** What a generation will have on the adapter, by its plans: stacked along its stages, with the lines of what there is. */
 import { escaped } from "../../base/html.ts";
+import { colour } from "../../base/report-colours.ts";
 import { bytesText } from "../../base/units.ts";
 import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../../pipelines/requirements.ts";
@@ -21,11 +22,11 @@ interface Phase {
 }
 
 const PARTS = [
-  { name: "weights", colour: "#2563eb" },
-  { name: "room of weights that come and go", colour: "#93c5fd" },
-  { name: "inputs, outputs, states", colour: "#7c3aed" },
-  { name: "activations", colour: "#16a34a" },
-  { name: "on its way while loading", colour: "#d97706" },
+  { name: "weights", colour: colour("blue") },
+  { name: "room of weights that come and go", colour: colour("sky") },
+  { name: "inputs, outputs, states", colour: colour("violet") },
+  { name: "activations", colour: colour("green") },
+  { name: "on its way while loading", colour: colour("amber") },
 ] as const;
 const [WIDTH, HEIGHT, TOP, BOTTOM, RIGHT] = [1120, 300, 16, 40, 8];
 const LETTER = 6.6;
@@ -85,7 +86,7 @@ export function memoryForecast(
     `width="${(x(to) - x(from)).toFixed(1)}" height="${(y(low) - y(high)).toFixed(1)}" fill="${fill}"/></g>`;
   const grid = ticks.map(
     (bytes, i) =>
-      `<line x1="${left}" x2="${WIDTH - RIGHT}" y1="${y(bytes).toFixed(1)}" y2="${y(bytes).toFixed(1)}" stroke="#e5e7eb"/>` +
+      `<line x1="${left}" x2="${WIDTH - RIGHT}" y1="${y(bytes).toFixed(1)}" y2="${y(bytes).toFixed(1)}" stroke="${colour("grid")}"/>` +
       `<text x="${left - 6}" y="${(y(bytes) + 4).toFixed(1)}" text-anchor="end">${labels[i]!}</text>`,
   );
   const drawn = phases(stages, times);
@@ -105,20 +106,22 @@ export function memoryForecast(
     const time = times?.find((one) => one.stage === stage.stage);
     const seconds = time && duration((time.loadSeconds ?? 0) + time.pipelineSeconds + time.workSeconds);
     return (
-      `<line x1="${x(to).toFixed(1)}" x2="${x(to).toFixed(1)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}" stroke="#9ca3af" ` +
+      `<line x1="${x(to).toFixed(1)}" x2="${x(to).toFixed(1)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}" stroke="${colour("mark")}" ` +
       `stroke-dasharray="3 3"/>` +
       `<text x="${middle}" y="${HEIGHT - BOTTOM + 16}" text-anchor="middle">${escaped(stage.stage)}</text>` +
       `<text x="${middle}" y="${HEIGHT - BOTTOM + 30}" text-anchor="middle">${seconds ?? ""}</text>`
     );
   });
-  const limits = near.map(
-    ({ name, bytes }) =>
-      `<line class="limit" x1="${left}" x2="${WIDTH - RIGHT}" y1="${y(bytes).toFixed(1)}" y2="${y(bytes).toFixed(1)}" stroke="#dc2626" ` +
-      `stroke-width="1.5" stroke-dasharray="6 3"/><text x="${WIDTH - RIGHT - 4}" y="${(y(bytes) - 4).toFixed(1)}" text-anchor="end" ` +
-      `style="fill:#dc2626;paint-order:stroke;stroke:#fff;stroke-width:4px">${escaped(`${name}: ${bytesText(bytes, 1)}`)}</text>`,
-  );
+  const limits = near.map(({ name, bytes }) => {
+    const [at, red] = [y(bytes).toFixed(1), colour("red")];
+    return (
+      `<line class="limit" x1="${left}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${red}" stroke-width="1.5" ` +
+      `stroke-dasharray="6 3"/><text x="${WIDTH - RIGHT - 4}" y="${(y(bytes) - 4).toFixed(1)}" text-anchor="end" ` +
+      `style="fill:${red};paint-order:stroke;stroke:${colour("page")};stroke-width:4px">${escaped(`${name}: ${bytesText(bytes, 1)}`)}</text>`
+    );
+  });
   const used = PARTS.filter((_, part) => drawn.some(({ bytes }) => bytes[part]! > 0));
-  const legend = used.map(({ name, colour }) => `<span style="color:${colour}">■ ${name}</span>`);
+  const legend = used.map((part) => `<span style="color:${part.colour}">■</span> ${part.name}`);
   const far = lines
     .filter((line) => !near.includes(line))
     .map(({ name, bytes }) => `${name}: ${bytesText(bytes, 1)}, far above this picture`);

@@ -4,6 +4,7 @@
  */
 
 import { escaped } from "../../base/html.ts";
+import { colour, REPORT_COLOURS } from "../../base/report-colours.ts";
 import type { RunFolder } from "../train/run-folder.ts";
 
 export interface ReportPage {
@@ -34,22 +35,23 @@ const MOST_POINTS = 300;
 const [WIDTH, HEIGHT, BOTTOM] = [560, 200, 24];
 /** Of a letter in a chart. */
 const LETTER = 6.4;
-const COLOURS = ["#2563eb", "#16a34a", "#d97706", "#dc2626", "#7c3aed"];
+const COLOURS = (["blue", "green", "amber", "red", "violet"] as const).map(colour);
 
 export function runPage({ title, running, facts, charts, above = "", below }: ReportPage): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">${running ? `<meta http-equiv="refresh" content="${RELOAD_SECONDS}">` : ""}
 <meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: #1f2937; background: #fff }
+${REPORT_COLOURS}
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: var(--text); background: var(--page) }
 h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left }
-.curves { display: flex; flex-wrap: wrap; gap: 1.5rem } svg text { font: 11px system-ui, sans-serif; fill: #6b7280 }
+.curves { display: flex; flex-wrap: wrap; gap: 1.5rem } svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
 svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
 .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
-.strip img { image-rendering: pixelated } figcaption { font-size: 12px; color: #6b7280 }
+.strip img { image-rendering: pixelated } figcaption { font-size: 12px; color: var(--soft) }
 .strip.large img { min-height: 96px; max-height: 256px; height: auto; width: 340px; object-fit: contain }
 .clips { overflow-x: auto } .clips img { display: block; image-rendering: pixelated; height: 64px } .clips.tall img { height: auto }
 </style></head><body>
@@ -118,7 +120,7 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
   const grid = ticks
     .map(
       (v, i) =>
-        `<line x1="${left}" x2="${right}" y1="${y(v)}" y2="${y(v)}" stroke="#e5e7eb"/>` +
+        `<line x1="${left}" x2="${right}" y1="${y(v)}" y2="${y(v)}" stroke="${colour("grid")}"/>` +
         `<text x="${left - 6}" y="${Number(y(v)) + 4}" text-anchor="end">${labels[i]!}</text>`,
     )
     .join("");
@@ -127,13 +129,13 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
       // On the side that has room for it, below the name before it.
       const turned = Number(x(at)) + 3 + LETTER * name.length > WIDTH;
       return (
-        `<line x1="${x(at)}" x2="${x(at)}" y1="8" y2="${HEIGHT - BOTTOM}" stroke="#9ca3af" stroke-dasharray="3 3"/>` +
+        `<line x1="${x(at)}" x2="${x(at)}" y1="8" y2="${HEIGHT - BOTTOM}" stroke="${colour("mark")}" stroke-dasharray="3 3"/>` +
         `<text x="${Number(x(at)) + (turned ? -3 : 3)}" y="${16 + 12 * (i % 3)}"${turned ? ' text-anchor="end"' : ""}>` +
         `${escaped(name)}</text>`
       );
     })
     .join("");
-  const zero = low < 0 && top > 0 ? `<line x1="${left}" x2="${right}" y1="${y(0)}" y2="${y(0)}" stroke="#9ca3af"/>` : "";
+  const zero = low < 0 && top > 0 ? `<line x1="${left}" x2="${right}" y1="${y(0)}" y2="${y(0)}" stroke="${colour("mark")}"/>` : "";
   const curves = drawn
     .map((points, i) => {
       const places = points.map(([s, v]) => `${x(s)},${y(v)}`).join(" ");
@@ -143,7 +145,7 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
     })
     .join("");
   const legend =
-    lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">— ${escaped(name)}</span> `).join("") : "";
+    lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">—</span> ${escaped(name)} `).join("") : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
     `<svg width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">` +

@@ -1,5 +1,6 @@
 /** Stages of a run as bars along its time. */
 import { escaped } from "../../base/html.ts";
+import { colour } from "../../base/report-colours.ts";
 import { duration } from "../terminal/progress.ts";
 import { widePicture } from "./wide.ts";
 
@@ -23,7 +24,7 @@ export function timeline(spans: readonly Span[]): string {
     return (
       `<g><title>${escaped(`${span.name}: ${seconds}`)}</title>` +
       `<rect x="${x(span.begin).toFixed(1)}" y="${y + 4}" width="${Math.max(1, x(span.end) - x(span.begin)).toFixed(1)}" ` +
-      `height="${ROW - 8}" fill="${/^load /.test(span.name) ? "#93c5fd" : "#2563eb"}"/>` +
+      `height="${ROW - 8}" fill="${/^load /.test(span.name) ? colour("sky") : colour("blue")}"/>` +
       `<text x="${(x(span.end) + 5).toFixed(1)}" y="${y + 15}">${seconds}</text></g>`
     );
   });

@@ -1,5 +1,6 @@
 /** A treemap as SVG: rectangles whose areas are shares of a whole. */
 import { escaped } from "../../base/html.ts";
+import { colour } from "../../base/report-colours.ts";
 import { widePicture } from "./wide.ts";
 
 export interface TreemapItem {
@@ -74,8 +75,8 @@ export function treemap(items: readonly TreemapItem[], label: string): string {
     const text =
       fits > 4 && height > LINE + 4 ? `<text x="${(x + 4).toFixed(1)}" y="${(y + LINE).toFixed(1)}">${escaped(name)}</text>` : "";
     return (
-      `<g><title>${escaped(item.title)}</title><rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" width="${width.toFixed(1)}" ` +
-      `height="${height.toFixed(1)}" fill="hsl(${hue} 55% 84%)" stroke="#fff"/>${text}</g>`
+      `<g class="tile"><title>${escaped(item.title)}</title><rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" width="${width.toFixed(1)}" ` +
+      `height="${height.toFixed(1)}" fill="hsl(${hue} 55% ${colour("tile")})" stroke="${colour("page")}"/>${text}</g>`
     );
   });
   return widePicture(WIDTH, HEIGHT, label, drawn);

@@ -1,5 +1,6 @@
 /** How far a download from the hub is, as a command shows it. */
 import type { HubOptions } from "../../hub/id.ts";
+import { bytesUnit } from "../../base/units.ts";
 import type { Progress } from "./progress.ts";
 
 /** Shows how far a download from the hub is. */
@@ -7,10 +8,14 @@ export function hubProgress(progress: Progress): Pick<HubOptions, "onProgress" |
   return {
     onProgress: ({ phase, done, total, file }) => {
       if (phase === "wait") progress.note("Another process downloads this model; waiting for it.");
-      else progress.report(phase, total === 0 ? 1 : done / total, `${giga(done)} of ${giga(total)} GB  ${file}`);
+      else progress.report(phase, total === 0 ? 1 : done / total, `${shares(done, total)}  ${file}`);
     },
     onWarning: (message) => progress.note(message),
   };
 }
 
-const giga = (bytes: number): string => (bytes / 1e9).toFixed(2);
+function shares(done: number, total: number): string {
+  const { unit, bytes } = bytesUnit(total);
+  const digits = unit === "GB" ? 2 : 1;
+  return `${(done / bytes).toFixed(digits)} of ${(total / bytes).toFixed(digits)} ${unit}`;
+}

@@ -1,5 +1,6 @@
 /** The report of a transformer's run as one file of HTML: its curves, and validation clips. */
 import { escaped } from "../../base/html.ts";
+import { bytesUnit } from "../../base/units.ts";
 import { type Axis, chart, type Line, picture, runPage, smoothed, stepAxis } from "../report/page.ts";
 import type { HeldOutLoss, LoggedStep } from "./run-folder.ts";
 
@@ -56,6 +57,7 @@ export function reportPage({
     steps: `${last?.step ?? 0} of ${steps}${skipped ? `, ${skipped} skipped, whose gradients were not finite` : ""}`,
     "timesteps drawn": coverage(log, timesteps),
   };
+  const memory = bytesUnit(log.reduce((most, { bytes }) => Math.max(most, bytes), 0));
   return runPage({
     title,
     running,
@@ -65,7 +67,7 @@ export function reportPage({
       chart("loss", [curve("of all clips", ({ loss }) => loss)], along),
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
-      chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along),
+      chart(`memory of the adapter, ${memory.unit}`, [curve("allocated", ({ bytes }) => bytes / memory.bytes)], along),
       chart("fill rate of packs, %", [curve("fill", ({ fill }) => (fill === undefined ? Number.NaN : 100 * fill))], along),
       chart(
         "exchanged a round, MB",

@@ -3,6 +3,7 @@
  * it, and the expression that says so stands below, to be copied into the config.
  */
 import { escaped } from "../../base/html.ts";
+import { colour } from "../../base/report-colours.ts";
 import { json } from "./html.ts";
 import type { ReportedClip } from "./reported.ts";
 
@@ -60,7 +61,7 @@ function chart(name: string, values: readonly (number | null)[], part: ReportedP
     .map((count, i) => {
       const height = (HEIGHT * count) / top;
       const y = (HEIGHT - height).toFixed(1);
-      return `<rect x="${(i * WIDTH) / BINS}" y="${y}" width="${WIDTH / BINS - 1}" height="${height.toFixed(1)}" fill="#93c5fd"/>`;
+      return `<rect x="${(i * WIDTH) / BINS}" y="${y}" width="${WIDTH / BINS - 1}" height="${height.toFixed(1)}" fill="${colour("sky")}"/>`;
     })
     .join("");
   const own = part && "column" in part ? part : undefined;
@@ -72,7 +73,7 @@ function chart(name: string, values: readonly (number | null)[], part: ReportedP
     `<section data-column="${escaped(name)}" data-low="${low}" data-span="${span}"><b>${escaped(name)}</b> ` +
     `<select>${signs.join("")}</select> <input type="number" step="any" value="${value}" style="width:8em">` +
     `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(name)}">${bars}` +
-    `<line y1="0" y2="${HEIGHT}" stroke="#dc2626" stroke-width="2"/></svg>` +
+    `<line y1="0" y2="${HEIGHT}" stroke="${colour("red")}" stroke-width="2"/></svg>` +
     `<input type="range" min="0" max="1000" aria-label="threshold of ${escaped(name)}">` +
     `<small>${low.toPrecision(3)} to ${high.toPrecision(3)}</small></section>`
   );

@@ -4,6 +4,7 @@
  * captions.
  */
 import { escaped } from "../../base/html.ts";
+import { REPORT_COLOURS } from "../../base/report-colours.ts";
 import type { RefusedFile } from "../refused.ts";
 import { histograms, type ReportedPart } from "./histograms.ts";
 import { tableOf } from "./html.ts";
@@ -42,11 +43,12 @@ export function reportOf({ title, facts, films, clips, refused, dropped, parts }
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: #1f2937; background: #fff }
+${REPORT_COLOURS}
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: var(--text); background: var(--page) }
 h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin-top: 2rem } table { border-collapse: collapse }
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top } summary { cursor: pointer; margin: .5rem 0 }
 .sheet { display: flex; flex-wrap: wrap; gap: 8px } .sheet figure { margin: 0; width: 168px; font-size: 11px; overflow-wrap: anywhere }
-svg { display: block } .sheet img { width: 160px; display: block; background: #e5e7eb; min-height: 60px }
+svg { display: block } .sheet img { width: 160px; display: block; background: var(--grid); min-height: 60px }
 .curves { display: flex; flex-wrap: wrap; gap: 1.5rem } .curves input[type=range] { width: 260px; display: block }
 .film { margin: 6px 0 } .film svg { width: 100%; height: 34px } code { overflow-wrap: anywhere }
 </style></head><body>

@@ -1,6 +1,7 @@
 /** A film as a line: its shots in turn light and dark, changes between them, clips that stay and that were dropped. */
 import type { Transition } from "../cuts/detect.ts";
 import { escaped } from "../../base/html.ts";
+import { colour } from "../../base/report-colours.ts";
 import type { ReportedClip } from "./reported.ts";
 
 export interface ReportedFilm {
@@ -20,10 +21,10 @@ export function timeline({ name, seconds, frames, transitions, times }: Reported
     `<rect x="${x(from)}" width="${Math.max(1, Number(x(to)) - Number(x(from))).toFixed(1)}" y="${y}" height="${height}" fill="${fill}">` +
     `<title>${escaped(title)}</title></rect>`;
   const ends = [0, ...times.map(([at]) => at), seconds];
-  const shots = ends.slice(1).map((end, i) => bar(ends[i]!, end, 2, 14, i % 2 ? "#cbd5e1" : "#94a3b8", `shot ${i + 1}`));
+  const shots = ends.slice(1).map((end, i) => bar(ends[i]!, end, 2, 14, i % 2 ? colour("odd") : colour("even"), `shot ${i + 1}`));
   const changes = transitions.map(({ by, at, score }, i) => {
     const [, from, to] = times[i]!;
-    return bar(from, Math.max(to, from), 0, 18, "#dc2626", `frame ${at} of ${frames}, ${by}, ${score.toFixed(2)} × threshold`);
+    return bar(from, Math.max(to, from), 0, 18, colour("red"), `frame ${at} of ${frames}, ${by}, ${score.toFixed(2)} × threshold`);
   });
   const own = clips.map(({ id, start, end, reason }) =>
     bar(
@@ -31,7 +32,7 @@ export function timeline({ name, seconds, frames, transitions, times }: Reported
       end,
       21,
       9,
-      reason === undefined ? "#16a34a" : "#d97706",
+      reason === undefined ? colour("green") : colour("amber"),
       `${id}: ${reason === undefined ? "stays" : `dropped by ${reason}`}`,
     ),
   );

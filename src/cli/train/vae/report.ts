@@ -1,4 +1,5 @@
 /** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
+import { bytesUnit } from "../../../base/units.ts";
 import { chart, type ChartFrom, type Line, picture, runPage, smoothed, stepAxis } from "../../report/page.ts";
 import type { HeldOutMeasures, HeldOutPicture } from "./held-out.ts";
 
@@ -40,6 +41,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
   const skipped = log.filter((step) => step.skipped).length;
   const last = measures.at(-1);
   const rows = pictures.map(({ step, png }) => `<tr><th>${step}</th><td>${picture(png, `reconstructions, step ${step}`)}</td></tr>`);
+  const memory = bytesUnit(log.reduce((max, { bytes }) => Math.max(max, bytes), 0));
   return runPage({
     title,
     running,
@@ -57,7 +59,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
       measured("flicker of a still, levels of 255", ({ flicker }) => flicker),
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
-      chart("memory of the adapter, MB", [curve("allocated", ({ bytes }) => bytes / 1e6)], along),
+      chart(`memory of the adapter, ${memory.unit}`, [curve("allocated", ({ bytes }) => bytes / memory.bytes)], along),
       chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
     ],
     below: rows.length
