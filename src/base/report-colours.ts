@@ -1,5 +1,5 @@
 /**
- * The colours of reports, in the light and in the dark, as the reader's system asks. A report is one file without a script, so what is drawn
+ * The colours of reports, in the light and in the dark, as the reader's system asks. A report is one file without a script: what is drawn
  * names its colour, and the page's style says what that is.
  */
 

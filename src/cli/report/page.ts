@@ -43,7 +43,8 @@ export function runPage({ title, running, facts, charts, above = "", below }: Re
 <meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
 <style>
 ${REPORT_COLOURS}
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: var(--text); background: var(--page) }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
+  color: var(--text); background: var(--page) }
 h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left }
