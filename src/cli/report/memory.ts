@@ -117,7 +117,8 @@ export function memoryForecast(
     return (
       `<line class="limit" x1="${left}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}" stroke="${red}" stroke-width="1.5" ` +
       `stroke-dasharray="6 3"/><text x="${WIDTH - RIGHT - 4}" y="${(y(bytes) - 4).toFixed(1)}" text-anchor="end" ` +
-      `style="fill:${red};paint-order:stroke;stroke:${colour("page")};stroke-width:4px">${escaped(`${name}: ${bytesText(bytes, 1)}`)}</text>`
+      `style="fill:${red};paint-order:stroke;stroke:${colour("page")};stroke-width:4px">` +
+      `${escaped(`${name}: ${bytesText(bytes, 1)}`)}</text>`
     );
   });
   const used = PARTS.filter((_, part) => drawn.some(({ bytes }) => bytes[part]! > 0));

@@ -48,7 +48,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180p
 h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left }
-.curves { display: flex; flex-wrap: wrap; gap: 1.5rem } svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
+.curves { display: flex; flex-wrap: wrap; gap: 1.5rem }
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
 svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
 .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
