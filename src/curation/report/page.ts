@@ -44,7 +44,8 @@ export function reportOf({ title, facts, films, clips, refused, dropped, parts }
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(title)}</title>
 <style>
 ${REPORT_COLOURS}
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; color: var(--text); background: var(--page) }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
+  color: var(--text); background: var(--page) }
 h1 { font-size: 1.3rem } h2 { font-size: 1.1rem; margin-top: 2rem } table { border-collapse: collapse }
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top } summary { cursor: pointer; margin: .5rem 0 }
 .sheet { display: flex; flex-wrap: wrap; gap: 8px } .sheet figure { margin: 0; width: 168px; font-size: 11px; overflow-wrap: anywhere }
