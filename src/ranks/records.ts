@@ -10,6 +10,7 @@
  */
 import type { KeyValues } from "../jobs/backend.ts";
 import { readRecord, type Stored } from "../jobs/records.ts";
+import type { BoardPlaces } from "../jobs/task-board.ts";
 import type { BlobReference, TaskRecord } from "../jobs/tasks.ts";
 import type { ReplicaRecipe } from "../training/diloco/replica-workers.ts";
 import type { GradientRecipe } from "../training/micro-workers.ts";
@@ -44,9 +45,9 @@ export interface SharedMicro extends TaskRecord {
 
 /** Hints of training begin so. */
 export const HINTS = "train.";
-const RUNS = "train.";
+const PREFIX = "train.";
 
-export const runKey = (run: string): string => RUNS + run;
+export const runKey = (run: string): string => PREFIX + run;
 export const microPrefix = (run: string): string => `micro.${run}.`;
 export const microKey = (run: string, micro: number): string => microPrefix(run) + micro;
 export const hintOf = (run: string, task: string, micro: number): string => `${HINTS}${run}.${task}.${micro}`;
@@ -64,7 +65,10 @@ export const blobsOf = ({ parameters, inputs, batches = [], result }: Partial<Sh
   [parameters, inputs, ...batches, result].flatMap((one) => one?.blob ?? []);
 
 /** Runs that there are, alive or not. */
-export const runIds = async (values: KeyValues): Promise<string[]> => (await values.keys(RUNS)).map((key) => key.slice(RUNS.length));
+export const runIds = async (values: KeyValues): Promise<string[]> => (await values.keys(PREFIX)).map((key) => key.slice(PREFIX.length));
+
+/** Where runs are. */
+export const RUNS: BoardPlaces<SharedMicro> = { room: "ranks", ids: runIds, key: runKey, prefix: microPrefix, blobsOf };
 
 /** A run or a micro-step as it is stored. */
 export const readShared = <T extends SharedRun | SharedMicro>(values: KeyValues, key: string): Promise<Stored<T> | undefined> =>

@@ -5,13 +5,13 @@
  * what was computed of the step that was under way is used.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { linkedAbort } from "../base/linked-abort.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
 import { type Stored, writeRecord } from "../jobs/records.ts";
+import { LOOK_MS, TaskBoard } from "../jobs/task-board.ts";
 import { type BlobReference, getBlob, putBlob } from "../jobs/tasks.ts";
 import type { RankModel } from "./rank-model.ts";
-import { blobsOf, hintOf, microKey, microPrefix, readShared, runIds, runKey, type SharedMicro, type SharedRun } from "./records.ts";
+import { blobsOf, hintOf, microKey, microPrefix, readShared, runKey, RUNS, type SharedMicro, type SharedRun } from "./records.ts";
 
 export interface LeaderOptions {
   /** Hexadecimal digits: the same for a run that goes on. */
@@ -28,16 +28,10 @@ export interface LeaderOptions {
   readonly onNote?: (message: string) => void;
 }
 
-/** A leader that was not heard of for so long gives no work. */
-const LEADER_MS = 30_000;
-/** Micro-steps are looked at so often, whatever a watch tells. */
-const LOOK_MS = 2_000;
 /** Workers may fail at a micro-step less often than that. */
 const TRIES = 3;
 /** Without any worker for so long a word is said. */
 const LONELY_MS = 5_000;
-/** What is left of a run that was not heard of for so long is removed. */
-const KEEP_MS = 7 * 24 * 3600e3;
 
 /** A task as it is published. */
 interface PublishedTask {
@@ -47,14 +41,9 @@ interface PublishedTask {
 }
 
 export class TaskLeader implements AsyncDisposable {
-  readonly #ended: AbortController & Disposable;
+  readonly #board: TaskBoard<SharedMicro>;
   readonly #begun: number = performance.now();
-  #run: SharedRun | undefined;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #watching: Promise<void> | undefined;
-  #changes = 0;
-  /** Ends the wait for the next change. */
-  #stopWaiting: () => void = () => undefined;
+  #run: Omit<SharedRun, "until"> | undefined;
   /** Of the step that is under way. */
   #tasks: readonly SharedMicro[] = [];
   #looked = 0;
@@ -72,54 +61,14 @@ export class TaskLeader implements AsyncDisposable {
     private readonly options: LeaderOptions,
     private readonly what: string,
   ) {
-    this.#ended = linkedAbort(options.signal);
-    this.#ended.signal.addEventListener("abort", () => this.#wake(), { once: true });
+    this.#board = new TaskBoard(backend, options.id, RUNS, () => this.#run!, options.signal);
   }
 
   async open(recipe: SharedRun["recipe"]): Promise<void> {
     const { id, model, version, accumulation, steps, at } = this.options;
-    await this.#removeOld();
     const known = { ...(steps === undefined ? {} : { steps }), ...(at === undefined ? {} : { at }) };
-    this.#run = { id, model: model.name, weights: model.weights, version, recipe, accumulation, ...known, until: 0 };
-    await this.#announce();
-    // That it could not be said once is no loss.
-    this.#timer = setInterval(() => void this.#announce().catch(() => undefined), LEADER_MS / 3);
-    this.#watching = this.#watch();
-  }
-
-  async #announce(): Promise<void> {
-    const { values } = this.backend;
-    const key = runKey(this.options.id);
-    for (;;) {
-      if (this.#ended.signal.aborted) return;
-      const { revision = 0 } = (await values.get(key)) ?? {};
-      if ((await writeRecord(values, key, { ...this.#run!, until: Date.now() + LEADER_MS }, revision)) !== undefined) return;
-    }
-  }
-
-  async #watch(): Promise<void> {
-    const { signal } = this.#ended;
-    try {
-      for await (const _ of this.backend.values.watch(microPrefix(this.options.id), signal)) this.#wake();
-    } catch {
-      // It is looked now and then.
-    }
-  }
-
-  #wake(): void {
-    this.#changes++;
-    this.#stopWaiting();
-  }
-
-  /** Until something changes, or for LOOK_MS. */
-  #wait(): Promise<void> {
-    return new Promise((done) => {
-      const timer = setTimeout(done, LOOK_MS);
-      this.#stopWaiting = () => {
-        clearTimeout(timer);
-        done();
-      };
-    });
+    this.#run = { id, model: model.name, weights: model.weights, version, recipe, accumulation, ...known };
+    await this.#board.open();
   }
 
   /** Keeps bytes for a task that is not published yet. */
@@ -133,7 +82,7 @@ export class TaskLeader implements AsyncDisposable {
     const { values, blobs, hints } = this.backend;
     this.done += steps;
     this.#run = { ...this.#run!, step: this.done - steps + 1 };
-    await this.#announce();
+    await this.#board.announce();
     const before = this.#tasks;
     const shared = await this.keep("parameters", parameters);
     const { recipe, weights, version } = this.#run!;
@@ -156,7 +105,7 @@ export class TaskLeader implements AsyncDisposable {
     for (const blob of old) if (!kept.has(blob)) await blobs.delete(blob);
     // A run that goes on may have had more.
     for (const key of await values.keys(microPrefix(id)))
-      if (Number(key.slice(microPrefix(id).length)) >= tasks.length) await this.#remove(key);
+      if (Number(key.slice(microPrefix(id).length)) >= tasks.length) await this.#board.remove(key);
   }
 
   /** Writes a micro-step in the place of that of the step before, which it returns; what was reached of this one stays. */
@@ -173,11 +122,10 @@ export class TaskLeader implements AsyncDisposable {
 
   /** What came out of a task; waits until it is there. */
   protected async resultBytes(micro: number): Promise<Uint8Array<ArrayBuffer>> {
-    const { signal } = this.#ended;
     const { task } = this.#tasks[micro]!;
     for (;;) {
-      signal.throwIfAborted();
-      const changes = this.#changes;
+      this.#board.signal.throwIfAborted();
+      const { changes } = this.#board;
       const found = await this.#look(micro);
       const { record } = found;
       if (record.result) {
@@ -196,7 +144,7 @@ export class TaskLeader implements AsyncDisposable {
       if (record.failures > 0) await this.#expectHope(record);
       if (performance.now() - this.#looked > LOOK_MS) await this.#hintAgain();
       // What changed while it was looked at is looked at again.
-      if (this.#changes === changes) await this.#wait();
+      await this.#board.changed(changes);
     }
   }
 
@@ -244,36 +192,8 @@ export class TaskLeader implements AsyncDisposable {
     }
   }
 
-  /** Runs that ended without a word long ago. */
-  async #removeOld(): Promise<void> {
-    const { values } = this.backend;
-    for (const id of await runIds(values)) {
-      const run = await readShared<SharedRun>(values, runKey(id));
-      if (run && run.record.until < Date.now() - KEEP_MS && id !== this.options.id) await this.#removeRun(id);
-    }
-  }
-
-  /** Takes all away that is in the queue of a run. */
-  async #removeRun(id: string): Promise<void> {
-    const { values } = this.backend;
-    for (const key of [...(await values.keys(microPrefix(id))), runKey(id)]) await this.#remove(key);
-  }
-
-  async #remove(key: string): Promise<void> {
-    const { values, blobs } = this.backend;
-    const found = await readShared<SharedMicro>(values, key);
-    if (!found) return;
-    await values.delete(key, found.revision);
-    for (const blob of blobsOf(found.record as Partial<SharedMicro>)) await blobs.delete(blob);
-  }
-
   /** Nothing is left in the queue: a run that goes on publishes its step anew. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    this.#ended.abort();
-    await this.#watching;
-    this.#ended[Symbol.dispose]();
-    // What cannot be removed now is found by a later run.
-    if (this.#run) await this.#removeRun(this.options.id).catch(() => undefined);
+    await this.#board[Symbol.asyncDispose]();
   }
 }

@@ -3,8 +3,8 @@
  * and gives what they come to. It needs the model alone; clips, noise and parameters come with them.
  */
 import { CogwheelError } from "../base/errors.ts";
-import { pause } from "../base/pause.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
+import { Leaving } from "../jobs/leaving.ts";
 import { type BlobReference, doTask, getBlob } from "../jobs/tasks.ts";
 import { ReplicaEngine } from "../training/diloco/replica-engine.ts";
 import type { ReplicaTask } from "../training/diloco/replica-workers.ts";
@@ -26,11 +26,6 @@ export interface RankWorkerOptions {
   readonly onNote?: (message: string) => void;
 }
 
-/** A worker that cannot serve a run leaves its hints to others for so long. */
-const LATER_MS = 250;
-/** A worker that failed leaves the run to others for so long: its device may be lost, or too small. */
-const FAILED_MS = 30_000;
-
 /** What is ready to compute for a run. */
 interface Ready {
   /** The run, its recipe and the model, as one text. */
@@ -43,16 +38,14 @@ interface Ready {
 export class RankWorker implements Disposable {
   readonly #leaseMs: number;
   #ready: Ready | undefined;
-  /** Runs that it has said something about. */
-  readonly #told = new Map<string, string>();
-  /** Runs that it failed at, and until when it leaves them to others. */
-  readonly #failed = new Map<string, number>();
+  readonly #leaving: Leaving;
 
   constructor(
     private readonly backend: JobBackend,
     private readonly options: RankWorkerOptions,
   ) {
     this.#leaseMs = options.leaseMs ?? 30_000;
+    this.#leaving = new Leaving(options.onNote);
   }
 
   /** Computes the micro-step that a hint names, if that is still wanted. @param models that it may compute with */
@@ -61,11 +54,7 @@ export class RankWorker implements Disposable {
     const run = named && (await readShared<SharedRun>(this.backend.values, runKey(named.run)))?.record;
     if (!run || run.until <= Date.now()) return await hint.done();
     const model = this.#suitable(run, models);
-    if (!model || (this.#failed.get(run.id) ?? 0) > Date.now()) {
-      // The hint is free at once, and this worker is not the one who takes it.
-      await hint.release();
-      return await pause(LATER_MS, signal);
-    }
+    if (!model || this.#leaving.isLeft(run.id)) return await this.#leaving.giveBack(hint, signal);
     const { id } = this.options;
     const place = {
       key: microKey(named.run, named.micro),
@@ -73,12 +62,11 @@ export class RankWorker implements Disposable {
       what: `${runKey(named.run)}.result-${named.task}-${named.micro}`,
     };
     const end = await doTask<SharedMicro>(this.backend, place, { id, leaseMs: this.#leaseMs }, hint, signal, async (micro, lost) => {
-      this.#tell(run.id, `${run.id}: takes part in a training of ${run.model}`);
+      this.#leaving.tell(run.id, `takes part in a training of ${run.model}`);
       return await this.#compute(run, model, micro, lost);
     });
     if (typeof end === "string") return;
-    this.options.onNote?.(`${run.id}: ${end.failure}; it is left to others for ${FAILED_MS / 1000} s`);
-    this.#failed.set(run.id, Date.now() + FAILED_MS);
+    this.#leaving.failed(run.id, end.failure);
     this.release();
   }
 
@@ -95,14 +83,8 @@ export class RankWorker implements Disposable {
           : models.some(({ name }) => name === model)
             ? `its ${model} has other weights than this worker's`
             : `this worker has no ${model}; start it with --model`;
-    this.#tell(id, `${id}: a training of ${model} is left to others: ${why}`);
+    this.#leaving.tell(id, `a training of ${model} is left to others: ${why}`);
     return undefined;
-  }
-
-  #tell(run: string, message: string): void {
-    if (this.#told.get(run) === message) return;
-    this.#told.set(run, message);
-    this.options.onNote?.(message);
   }
 
   async #compute(

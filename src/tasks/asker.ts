@@ -3,23 +3,12 @@
  * finds what was done meanwhile. A worker that is lost is known by its lease, and its task is given to another. Nothing of a list is left
  * in the queue when it ends.
  */
-import { linkedAbort } from "../base/linked-abort.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
-import { readRecord, writeRecord } from "../jobs/records.ts";
+import { writeRecord } from "../jobs/records.ts";
+import { LOOK_MS, TaskBoard, UNHEARD_MS } from "../jobs/task-board.ts";
 import { getBlob, putBlob, TaskHold, type TaskTaker } from "../jobs/tasks.ts";
-import {
-  hintOfTask,
-  listIds,
-  listKey,
-  readList,
-  readTask,
-  taskKey,
-  taskPrefix,
-  type ListedTask,
-  type TaskKind,
-  type TaskList,
-} from "./records.ts";
+import { hintOfTask, type ListedTask, LISTS, readTask, taskKey, type TaskKind } from "./records.ts";
 
 export interface AskerOptions {
   /** Hexadecimal digits: the same for who goes on. */
@@ -33,24 +22,13 @@ export interface AskerOptions {
   readonly signal: AbortSignal;
 }
 
-/** A list whose asker was not heard of for so long gives no work. */
-const ASKER_MS = 30_000;
-/** Tasks are looked at so often, whatever a watch tells. */
-const LOOK_MS = 2_000;
-/** What is left of a list that was not heard of for so long is removed. */
-const KEEP_MS = 7 * 24 * 3600e3;
-
 export class TaskAsker<A extends object> implements AsyncDisposable {
-  readonly #ended: AbortController & Disposable;
+  readonly #board: TaskBoard<ListedTask<A>>;
   /** Who this is where it does tasks itself. */
   readonly #taker: TaskTaker;
   /** Tasks that are in the queue. */
   readonly #there = new Set<string>();
   #opened: Promise<void> | undefined;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #watching: Promise<void> | undefined;
-  #changes = 0;
-  readonly #waking = new Set<() => void>();
   #looked = 0;
   #done = 0;
   #all = 0;
@@ -59,76 +37,32 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
     private readonly backend: JobBackend,
     private readonly options: AskerOptions,
   ) {
-    this.#ended = linkedAbort(options.signal);
-    this.#ended.signal.addEventListener("abort", () => this.#wake(), { once: true });
-    this.#taker = { id: `asker-${options.id}`, leaseMs: ASKER_MS };
+    const { id, kind, version, model, at, signal } = options;
+    const said = { id, kind, version, model, ...(at === undefined ? {} : { at }) };
+    this.#board = new TaskBoard(backend, id, LISTS, () => ({ ...said, done: this.#done, all: this.#all }), signal);
+    this.#taker = { id: `asker-${id}`, leaseMs: UNHEARD_MS };
   }
 
   /** Aborts when the list ends. */
   get signal(): AbortSignal {
-    return this.#ended.signal;
+    return this.#board.signal;
   }
 
   /** Says that so many more will be asked for. */
   async expect(tasks: number): Promise<void> {
     this.#all += tasks;
-    await (this.#opened ??= this.#open());
-    await this.#announce();
-  }
-
-  async #open(): Promise<void> {
-    await this.#removeOld();
-    // That it could not be said once is no loss.
-    this.#timer = setInterval(() => void this.#announce().catch(() => undefined), ASKER_MS / 3);
-    this.#watching = this.#watch();
-  }
-
-  async #announce(): Promise<void> {
-    const { signal: _, ...told } = this.options;
-    const list: TaskList = { ...told, done: this.#done, all: this.#all, until: Date.now() + ASKER_MS };
-    for (;;) {
-      if (this.#ended.signal.aborted) return;
-      const { revision = 0 } = (await this.backend.values.get(listKey(told.id))) ?? {};
-      if ((await writeRecord(this.backend.values, listKey(told.id), list, revision)) !== undefined) return;
-    }
-  }
-
-  async #watch(): Promise<void> {
-    try {
-      for await (const _ of this.backend.values.watch(taskPrefix(this.options.id), this.signal)) this.#wake();
-    } catch {
-      // It is looked now and then.
-    }
-  }
-
-  #wake(): void {
-    this.#changes++;
-    for (const wake of [...this.#waking]) wake();
+    await (this.#opened ? this.#opened.then(() => this.#board.announce()) : (this.#opened = this.#board.open()));
   }
 
   /** How much has changed by now: what `changed` waits by. */
   get changes(): number {
-    return this.#changes;
+    return this.#board.changes;
   }
 
-  /** Until something changes after `since`, or for LOOK_MS; what waits is hinted at again meanwhile. @param signal ends the wait too */
+  /** Until something changes after `since`, or for a while; what waits is hinted at again meanwhile. @param signal ends the wait too */
   async changed(since: number, signal?: AbortSignal): Promise<void> {
     if (performance.now() - this.#looked > LOOK_MS) await this.#hintAgain();
-    this.signal.throwIfAborted();
-    if (this.#changes !== since) return;
-    await new Promise<void>((done) => {
-      const wake = (): void => {
-        clearTimeout(timer);
-        this.#waking.delete(wake);
-        signal?.removeEventListener("abort", wake);
-        done();
-      };
-      const timer = setTimeout(wake, LOOK_MS);
-      this.#waking.add(wake);
-      signal?.addEventListener("abort", wake, { once: true });
-      if (signal?.aborted) wake();
-    });
-    this.signal.throwIfAborted();
+    await this.#board.changed(since, signal);
   }
 
   /** Puts a task into the queue, where it is not there. Resolves to its name. */
@@ -180,10 +114,10 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
   /** Takes a task away; it was done where its result is kept. */
   async remove(task: string, done: boolean): Promise<void> {
     this.#there.delete(task);
-    await this.#delete(taskKey(this.options.id, task));
+    await this.#board.remove(taskKey(this.options.id, task));
     if (done) this.#done++;
     else this.#all--;
-    await this.#announce();
+    await this.#board.announce();
   }
 
   /** Hints may be lost, and workers: what waits is hinted at again. */
@@ -197,38 +131,8 @@ export class TaskAsker<A extends object> implements AsyncDisposable {
     }
   }
 
-  /** Lists that ended without a word long ago. */
-  async #removeOld(): Promise<void> {
-    const { values } = this.backend;
-    for (const id of await listIds(values)) {
-      const list = await readList(values, id);
-      if (list && list.record.until < Date.now() - KEEP_MS && id !== this.options.id) await this.#removeList(id);
-    }
-  }
-
-  async #removeList(id: string): Promise<void> {
-    const { values } = this.backend;
-    for (const key of [...(await values.keys(taskPrefix(id))), listKey(id)]) await this.#delete(key);
-  }
-
-  async #delete(key: string): Promise<void> {
-    const { values, blobs } = this.backend;
-    for (;;) {
-      const found = await readRecord<Partial<ListedTask<A>>>(values, key, "tasks");
-      if (!found) return;
-      if (!(await values.delete(key, found.revision))) continue;
-      for (const { blob } of [found.record.input, found.record.result].flatMap((one) => one ?? [])) await blobs.delete(blob);
-      return;
-    }
-  }
-
   /** Nothing is left in the queue: who goes on asks anew. */
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    this.#ended.abort();
-    await this.#watching;
-    this.#ended[Symbol.dispose]();
-    // What cannot be removed now is found by a later list.
-    if (this.#opened) await this.#removeList(this.options.id).catch(() => undefined);
+    await this.#board[Symbol.asyncDispose]();
   }
 }

@@ -10,6 +10,7 @@
  */
 import type { KeyValues } from "../jobs/backend.ts";
 import { readRecord, type Stored } from "../jobs/records.ts";
+import type { BoardPlaces } from "../jobs/task-board.ts";
 import type { BlobReference, TaskRecord } from "../jobs/tasks.ts";
 
 /** `encode`: clips and captions that a training learns from; `caption`: requests to a model that sees. */
@@ -41,9 +42,9 @@ export interface ListedTask<A> extends TaskRecord {
 
 /** Hints of tasks begin so. */
 export const TASK_HINTS = "task.";
-const LISTS = "tasks.";
+const PREFIX = "tasks.";
 
-export const listKey = (list: string): string => LISTS + list;
+export const listKey = (list: string): string => PREFIX + list;
 export const taskPrefix = (list: string): string => `task.${list}.`;
 export const taskKey = (list: string, task: string): string => taskPrefix(list) + task;
 export const hintOfTask = (kind: TaskKind, list: string, task: string): string => `${TASK_HINTS}${kind}.${list}.${task}`;
@@ -53,7 +54,16 @@ export function parseTaskHint(hint: string): { kind: string; list: string; task:
   return kind === undefined ? undefined : { kind, list: list!, task: task! };
 }
 
-export const listIds = async (values: KeyValues): Promise<string[]> => (await values.keys(LISTS)).map((key) => key.slice(LISTS.length));
+export const listIds = async (values: KeyValues): Promise<string[]> => (await values.keys(PREFIX)).map((key) => key.slice(PREFIX.length));
+
+/** Where lists are. */
+export const LISTS: BoardPlaces<ListedTask<unknown>> = {
+  room: "tasks",
+  ids: listIds,
+  key: listKey,
+  prefix: taskPrefix,
+  blobsOf: ({ input, result }) => [input, result].flatMap((one) => one?.blob ?? []),
+};
 
 export const readList = (values: KeyValues, id: string): Promise<Stored<TaskList> | undefined> =>
   readRecord<TaskList>(values, listKey(id), "tasks");

@@ -1,7 +1,7 @@
 /** Tasks as a worker of a queue does them beside its jobs. */
 import { CogwheelError } from "../base/errors.ts";
-import { pause } from "../base/pause.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
+import { Leaving } from "../jobs/leaving.ts";
 import { doTask, getBlob } from "../jobs/tasks.ts";
 import type { OpenModel, OtherWork } from "../jobs/worker.ts";
 import { listKey, type ListedTask, parseTaskHint, readList, readTask, TASK_HINTS, taskKey, type TaskKind } from "./records.ts";
@@ -38,26 +38,20 @@ export interface TaskWorkOptions {
   readonly onNote?: (message: string) => void;
 }
 
-/** A worker that cannot do a task leaves its hints to others for so long. */
-const LATER_MS = 250;
-/** A worker that failed leaves the list to others for so long. */
-const FAILED_MS = 30_000;
-
 export class TaskWork implements OtherWork, AsyncDisposable {
   readonly prefix = TASK_HINTS;
   /** What it does beside what it is asked for next. */
   readonly #running = new Set<Promise<void>>();
-  /** Lists that it has said something about. */
-  readonly #told = new Map<string, string>();
-  /** Lists that it failed at, and until when it leaves them to others. */
-  readonly #failed = new Map<string, number>();
+  readonly #leaving: Leaving;
 
   constructor(
     private readonly backend: JobBackend,
     private readonly options: TaskWorkOptions,
     /** Each is given tasks of its kind alone. */
     private readonly doers: readonly TaskDoer<unknown>[],
-  ) {}
+  ) {
+    this.#leaving = new Leaving(options.onNote);
+  }
 
   async take(hint: Hint, open: readonly OpenModel[], signal: AbortSignal, makeRoom: () => void): Promise<void> {
     const named = parseTaskHint(hint.job);
@@ -67,12 +61,9 @@ export class TaskWork implements OtherWork, AsyncDisposable {
     if (!record || record.result) return await hint.done();
     const doer = this.doers.find(({ kind }) => kind === named!.kind);
     const why = doer === undefined ? undefined : await this.#whyNot(doer, list!.version, record, open);
-    if (why !== undefined) this.#tell(list!.id, `${listKey(list!.id)}: left to others: ${why}`);
-    if (!doer || why !== undefined || (this.#failed.get(list!.id) ?? 0) > Date.now()) {
-      // The hint is free at once, and this worker is not the one who takes it.
-      await hint.release();
-      return await pause(LATER_MS, signal);
-    }
+    const name = listKey(list!.id);
+    if (why !== undefined) this.#leaving.tell(name, `left to others: ${why}`);
+    if (!doer || why !== undefined || this.#leaving.isLeft(name)) return await this.#leaving.giveBack(hint, signal);
     const running = this.#do(doer, list!.id, named!.task, hint, { open, signal, makeRoom }).finally(() => this.#running.delete(running));
     this.#running.add(running);
     const mine = [...this.#running];
@@ -100,22 +91,15 @@ export class TaskWork implements OtherWork, AsyncDisposable {
       hint,
       doing.signal,
       async ({ ask, input: of }, signal) => {
-        this.#tell(list, `${listKey(list)}: takes part (${doer.kind})`);
+        this.#leaving.tell(listKey(list), `takes part (${doer.kind})`);
         const input = of && (await getBlob(this.backend.blobs, of));
         if (of && !input) throw new CogwheelError("tasks", `a task must have what it is done with, got no whole ${of.blob}`);
         return await doer.do(ask, { ...doing, signal, input });
       },
     );
     if (typeof end === "string") return;
-    this.options.onNote?.(`${listKey(list)}: ${end.failure}; it is left to others for ${FAILED_MS / 1000} s`);
-    this.#failed.set(list, Date.now() + FAILED_MS);
+    this.#leaving.failed(listKey(list), end.failure);
     doer.release();
-  }
-
-  #tell(list: string, message: string): void {
-    if (this.#told.get(list) === message) return;
-    this.#told.set(list, message);
-    this.options.onNote?.(message);
   }
 
   release(): void {
