@@ -1,6 +1,7 @@
 /** The work of `cogwheel worker`. */
 import { hostname } from "node:os";
 import { CogwheelError } from "../base/errors.ts";
+import { hex } from "../base/hex.ts";
 import { openJobs } from "../jobs/open-node.ts";
 import { COMPONENTS, STAGES, type JobStage } from "../jobs/stages.ts";
 import { JobStore } from "../jobs/store.ts";
@@ -134,7 +135,7 @@ export const modelName = (folder: string): string => nameOf(folder).replace(/@.*
 
 /** Of this process, in words that may be part of a key. */
 const workerId = (): string => {
-  const random = Array.from(crypto.getRandomValues(new Uint8Array(3)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const random = hex(crypto.getRandomValues(new Uint8Array(3)));
   return `${
     hostname()
       .replace(/[^A-Za-z0-9-]+/g, "-")

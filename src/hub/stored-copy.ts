@@ -1,10 +1,11 @@
 /** What the functions of stored.ts do. See stored-folder.ts for what they leave on the disk. */
 import { CogwheelError } from "../base/errors.ts";
+import { hex } from "../base/hex.ts";
 import { neededFiles } from "../checkpoint/needed-files.ts";
 import { storedFiles } from "../sources/picked.ts";
 import { checkpointError, readText, type CheckpointSource } from "../sources/source.ts";
 import type { StoredCheckpoint, StoreOptions } from "./store-options.ts";
-import { alone, hex, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "../sources/stored-folder.ts";
+import { alone, noRoom, room, storageError, StoredFolder, type StoredFile, type StoredRecord } from "../sources/stored-folder.ts";
 
 /** Bytes asked for at once, where the source does not say how many: a request has a price. */
 const PIECE = 32 << 20;

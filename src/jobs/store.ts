@@ -3,6 +3,7 @@
  * this: whoever changes a job reads it, and writes it back where nobody else has since.
  */
 import { CogwheelError } from "../base/errors.ts";
+import { hex } from "../base/hex.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
@@ -70,7 +71,7 @@ const AT_ONCE = 16;
 /** `video_`, 12 digits of the time in milliseconds, 20 random ones. */
 export function newJobId(now = Date.now()): string {
   const random = crypto.getRandomValues(new Uint8Array(10));
-  return `video_${now.toString(16).padStart(12, "0")}${Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `video_${now.toString(16).padStart(12, "0")}${hex(random)}`;
 }
 
 export const drawSeed = (): number => crypto.getRandomValues(new Uint32Array(1))[0]!;

@@ -1,6 +1,7 @@
 /** Which weights a model has, told apart without reading all of them. */
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { COMPONENTS, type Digests, type JobStage } from "./stages.ts";
+import { hex } from "../base/hex.ts";
 import { sha256 } from "../base/sha256.ts";
 
 /** Bytes that are looked at of each weight, from its middle. */
@@ -41,5 +42,3 @@ export async function weightsDigests(
 
 const digestOf = async (lines: readonly string[]): Promise<string> =>
   (await sha256(new TextEncoder().encode(lines.join("\n")))).slice(0, 32);
-
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -2,6 +2,8 @@
  * Lets whoever has an address read one video without a key: Replicate's clients fetch what came out, and follow how it comes, without
  * showing theirs. The token is an HMAC of the video's id; it ends with the video, or when the key is taken back.
  */
+import { hex } from "../base/hex.ts";
+
 const encoder = new TextEncoder();
 const HMAC = { name: "HMAC", hash: "SHA-256" } as const;
 
@@ -13,10 +15,7 @@ const signed = (id: string): Uint8Array<ArrayBuffer> => encoder.encode(`read ${i
 export async function readTokens(secret: string | undefined): Promise<(id: string) => Promise<string | undefined>> {
   if (!secret) return async () => undefined;
   const key = await keyOf(secret);
-  return async (id) => {
-    const bytes = new Uint8Array(await crypto.subtle.sign("HMAC", key, signed(id)));
-    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  };
+  return async (id) => hex(new Uint8Array(await crypto.subtle.sign("HMAC", key, signed(id))));
 }
 
 /** Compares in a time that says nothing. */

@@ -9,6 +9,7 @@
  */
 import { isObject } from "../base/json-scan.ts";
 import { CogwheelError } from "../base/errors.ts";
+import { sha256 } from "../base/sha256.ts";
 import { bytesText } from "../base/units.ts";
 
 const ROOT = "cogwheel";
@@ -224,13 +225,7 @@ async function removeEarlierLayouts(root: FileSystemDirectoryHandle): Promise<vo
 }
 
 /** Names may be of any length and hold slashes and more; what they become has neither, and is another for another name. */
-async function folderName(name: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(name));
-  return hex(new Uint8Array(digest));
-}
-
-/** A digest as text. */
-export const hex = (digest: Uint8Array): string => Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+const folderName = (name: string): Promise<string> => sha256(new TextEncoder().encode(name));
 
 /** A record; null where it is not there or cannot be read, so that its files are fetched again. */
 async function readRecord(folder: FileSystemDirectoryHandle, file: string): Promise<StoredRecord | null> {

@@ -3,6 +3,7 @@
  * of JSON that says what follows, then each column's values one after another, little-endian.
  */
 import { CogwheelError } from "../../base/errors.ts";
+import { hex } from "../../base/hex.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
 
 /** Columns, in their order in the file. Differences are to the frame before; NaN where there is none, or it was not measured there. */
@@ -75,7 +76,7 @@ export class Curves {
 
   /** Hex digits of a frame's perceptual hash. */
   hash(frame: number): string {
-    return [...this.hashes.subarray(8 * frame, 8 * frame + 8)].map((b) => b.toString(16).padStart(2, "0")).join("");
+    return hex(this.hashes.subarray(8 * frame, 8 * frame + 8));
   }
 
   /** The first frame at or after a time. */
