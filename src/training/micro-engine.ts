@@ -1,5 +1,4 @@
 /** Computes the gradients of micro-steps for a run that is elsewhere: it has the model, and is given parameters and inputs. */
-import { CogwheelError } from "../base/errors.ts";
 import { TorchGenerator } from "../diffusion/torch-random.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { transformerWeights } from "../models/cogvideox/weights.ts";
@@ -7,6 +6,7 @@ import { States } from "../run/states.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
+import { writeGiven } from "./given-values.ts";
 import type { GradientRecipe, MicroGradients, MicroTask } from "./micro-workers.ts";
 import { trainingNeeds } from "./needs.ts";
 import type { Trained } from "./parameters.ts";
@@ -98,15 +98,7 @@ export class MicroEngine implements Disposable {
   }
 
   #write(states: States, parameters: ReadonlyMap<string, Float32Array>): void {
-    for (const name of parameterNames(states.tensors.keys())) {
-      const [values, { size }] = [parameters.get(name), states.tensors.get(name)!];
-      if (values?.length !== size)
-        throw new CogwheelError(
-          "training",
-          `a step must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`,
-        );
-      this.gpu.device.queue.writeBuffer(states.buffer(name), 0, values as Float32Array<ArrayBuffer>);
-    }
+    for (const name of parameterNames(states.tensors.keys())) writeGiven(this.gpu, states, name, parameters.get(name), "a step");
   }
 
   [Symbol.dispose](): void {

@@ -1,11 +1,10 @@
 /** `cogwheel data caption --queue` and its workers as processes, one of which is killed: the ledger and the set are those of an address. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { type Asked, chatServer } from "../support/chat-server.ts";
-import { LAUNCHER } from "../support/command.ts";
 import { useDataCommand } from "../support/data-command.ts";
+import { type QueueWorker, queueWorker } from "../support/queue-worker.ts";
 
 const { folder, run: data } = useDataCommand({ one: [1, 2], two: [3] });
 const asking = (out: string): string[] => ["caption", "raw", "--out", out, "--frames", "17", "--model", "eyes"];
@@ -21,28 +20,7 @@ const ledger = (out: string): string[] =>
     .sort();
 const rows = (out: string): string => readFileSync(join(folder, out, "metadata.jsonl"), "utf8");
 
-function worker(url: string) {
-  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", "queue", "--lease", "1", "--caption-url", url], {
-    cwd: folder,
-    env: { ...process.env, COGWHEEL_API_KEY: "k-workers" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let text = "";
-  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
-  const ended = new Promise<void>((done) => child.on("close", () => done()));
-  return {
-    text: () => text,
-    async kill() {
-      // The launcher starts the process that works, whose number is in its name.
-      process.kill(Number(/Worker \S*-(\d+)-\w+ captions/.exec(text)![1]), "SIGKILL");
-      await ended;
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGINT");
-      await ended;
-    },
-  };
-}
+const worker = (url: string): QueueWorker => queueWorker(folder, "queue", ["--caption-url", url], { COGWHEEL_API_KEY: "k-workers" });
 
 it("workers ask their servers, and one is killed -9 in the middle: the same ledger and set, nothing in the queue", async () => {
   const models = { data: [{ id: "eyes" }] };
@@ -50,7 +28,7 @@ it("workers ask their servers, and one is killed -9 in the middle: the same ledg
   const alone = await data([...asking("alone"), "--url", direct.url, "--json"]);
   expect(alone.code, alone.err).toBe(0);
   let killing: Promise<void> | undefined;
-  let lost: ReturnType<typeof worker> | undefined;
+  let lost: QueueWorker | undefined;
   await using stuck = await chatServer({
     models,
     answer() {

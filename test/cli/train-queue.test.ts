@@ -1,10 +1,11 @@
 /** `cogwheel train --queue` and its workers as processes, which are killed: the adapter is that of a run without them. */
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { LAUNCHER, useCommand } from "../support/command.ts";
 import { runKilled, stateOf } from "../support/kill.ts";
+import { type QueueWorker, queueWorker } from "../support/queue-worker.ts";
 
 const place = useCommand();
 const common = [
@@ -23,31 +24,7 @@ beforeAll(() => {
 const result = (out: string): string[] =>
   ["checkpoint.safetensors", "pytorch_lora_weights.safetensors"].map((name) => stateOf(join(place.folder, out, name)));
 
-interface Working extends AsyncDisposable {
-  readonly text: () => string;
-  kill(): Promise<void>;
-}
-function worker(queue = "queue"): Working {
-  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", queue, "--lease", "1"], {
-    cwd: place.folder,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let text = "";
-  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
-  const ended = new Promise<void>((done) => child.on("close", () => done()));
-  return {
-    text: () => text,
-    async kill() {
-      // The launcher starts the process that works, whose number is in its name.
-      process.kill(Number(/Worker \S*-(\d+)-\w+ takes/.exec(text)![1]), "SIGKILL");
-      await ended;
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGINT");
-      await ended;
-    },
-  };
-}
+const worker = (queue = "queue"): QueueWorker => queueWorker(place.folder, queue);
 
 test("a worker and the leader are killed -9: the same bytes, and nothing is left in the queue", async () => {
   expect((await place.run(["train", ...common, "--out", "alone"])).code).toBe(0);

@@ -1,5 +1,4 @@
 /** One job on several workers, each with the weights of its stages alone; and samples of one prompt as jobs of their own. */
-import { spawn } from "node:child_process";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -17,6 +16,7 @@ import { encodeVideo } from "../../src/video/encode.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { natsServer, startNats } from "../support/nats-server.ts";
 import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
+import { type QueueWorker, queueWorker } from "../support/queue-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = { kind: "text", model: "moving-shapes", prompt: "a red circle moving left", seed: 5, frames: 9, steps: 4 } as const;
@@ -162,27 +162,18 @@ test.each(queues)(
     const jobs = new JobStore(there);
     const { id } = await jobs.create({ request: { ...request, steps: 8 } });
     const { id: same } = await jobs.create({ request: { ...request, steps: 8 } });
-    const command = (stage: JobStage) => {
-      const child = spawn(
-        process.execPath,
-        ["dist/launch.js", "worker", "--queue", queue, "--lease", "1", "--model", placeOf(stage), "--stages", stage],
-        { stdio: ["ignore", "ignore", "pipe"] },
-      );
-      let text = "";
-      child.stderr.on("data", (part: Buffer) => (text += part.toString()));
-      return { child, text: () => text, ended: new Promise((done) => child.on("close", done)) };
-    };
-    const first = [command("text"), command("denoise")];
-    const reached = await until(id, (job) => job.step >= 3, jobs);
-    process.kill(Number(/-(\d+)-\w+$/.exec(reached.lease!.worker)![1]), "SIGKILL");
-    await first[1]!.ended;
-    const second = [command("denoise"), command("decode")];
+    const command = (stage: JobStage): QueueWorker => queueWorker(".", queue, ["--model", placeOf(stage), "--stages", stage]);
+    await using text = command("text");
+    await using lost = command("denoise");
+    await until(id, (job) => job.step >= 3, jobs);
+    await lost.kill();
+    await using second = command("denoise");
+    await using decoder = command("decode");
     const digests = [await until(id, isOver, jobs), await until(same, isOver, jobs)].map(({ output }) => output!.digest);
-    for (const { child } of [first[0]!, ...second]) child.kill("SIGINT");
-    await Promise.all([first[0]!, ...second].map(({ ended }) => ended));
+    await Promise.all([text, second, decoder].map((worker) => worker[Symbol.asyncDispose]()));
     expect(digests, "as one worker makes it").toEqual(Array(2).fill((await undisturbed({ steps: 8 }))[0]));
-    expect(first[0]!.text()).toMatch(/does text of jobs for moving-shapes/);
-    expect(second[0]!.text()).toMatch(new RegExp(`${id}: goes on from step [3-8] of 8`));
+    expect(text.text()).toMatch(/does text of jobs for moving-shapes/);
+    expect(second.text()).toMatch(new RegExp(`${id}: goes on from step [3-8] of 8`));
     for (const one of [id, same])
       for (const blob of [embedsBlob(one), stateBlob(one)]) expect(await there.blobs.size(blob)).toBeUndefined();
   },

@@ -1,5 +1,4 @@
 /** A worker on the embedded model: what comes out, how it stops, what it does not take, and what is left when it is killed. */
-import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -14,6 +13,7 @@ import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { decodeVideo } from "../../src/video/decode.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { jobWorker, type JobWorker, untilJob } from "../support/job-worker.ts";
+import { queueWorker } from "../support/queue-worker.ts";
 
 const MODEL = resolve("models/moving-shapes");
 const request = { kind: "text", model: "moving-shapes", prompt: "a red circle moving left", seed: 5, frames: 9, steps: 4 } as const;
@@ -170,33 +170,21 @@ describe("in this process", () => {
   }, 60_000);
 });
 
-/** The command, as users start it; its pid is that of the lease, as the launcher starts others. */
-function command(queue: string): { child: ChildProcess; text: () => string; ended: Promise<void> } {
-  const child = spawn(process.execPath, ["dist/launch.js", "worker", "--queue", queue, "--lease", "1"], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (part: Buffer) => (text += part.toString()));
-  return { child, text: () => text, ended: new Promise((done) => child.on("close", () => done())) };
-}
-
 test("a worker is killed -9 in the middle: another goes on from its last step, to the bytes of an undisturbed run", async () => {
   const queue = join(folder, "kills");
   await using there = await openEmbedded(queue);
   const jobs = new JobStore(there);
   const { id } = await jobs.create({ request: { ...request, steps: 8 } });
-  const first = command(queue);
-  const reached = await until(id, (job) => job.step >= 3, jobs);
-  process.kill(Number(/-(\d+)-\w+$/.exec(reached.lease!.worker)![1]), "SIGKILL");
-  await first.ended;
+  await using first = queueWorker(".", queue);
+  await until(id, (job) => job.step >= 3, jobs);
+  await first.kill();
   const killed = (await jobs.get(id))!;
   expect(killed, "killed while it worked").toMatchObject({ status: "in_progress", attempts: 1 });
   const other = await jobs.create({ request: { ...request, steps: 8 } });
-  const second = command(queue);
+  await using second = queueWorker(".", queue);
   const job = await until(id, isOver, jobs);
   const same = await until(other.id, isOver, jobs);
-  second.child.kill("SIGINT");
-  await second.ended;
+  await second[Symbol.asyncDispose]();
   expect(job).toMatchObject({ status: "completed", attempts: 2 });
   expect(job.output!.digest).toBe(same.output!.digest);
   const from = Number(new RegExp(`${id}: goes on from step (\\d) of 8`).exec(second.text())?.[1]);

@@ -1,12 +1,10 @@
 /** Captions that the workers of a queue are asked for, each by a server of its own. */
-import { createHash } from "node:crypto";
-import { hostname } from "node:os";
-import { resolve } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import type { EndpointOptions } from "../../curation/endpoint/options.ts";
 import { openJobs } from "../../jobs/open-node.ts";
 import { QueuedChat } from "../../tasks/captions.ts";
 import { engineVersion } from "../engine-version.ts";
+import { queuedFolder } from "../queued-folder.ts";
 import type { CaptionConfig } from "./caption-keys.ts";
 
 /** What messages call the queue's servers. */
@@ -36,12 +34,10 @@ export async function captionQueue(
   if (model === undefined)
     throw new CogwheelError("caption", "captions over a queue must name the model that workers ask, got none; give it with --model");
   const backend = await openJobs(queue, warn);
-  const at = `${hostname()}:${resolve(out)}`;
   const chat = new QueuedChat(backend, {
-    id: createHash("sha256").update(`captions ${at}`).digest("hex").slice(0, 16),
+    ...queuedFolder(out, "captions "),
     version: engineVersion(),
     model,
-    at,
     signal,
     timeoutSeconds: config.timeout ?? TIMEOUT_SECONDS,
     onNote: warn,

@@ -1,7 +1,4 @@
 /** A run whose micro-steps, or replicas, are left to the workers of a queue, which encode what it learns from too. */
-import { createHash } from "node:crypto";
-import { hostname } from "node:os";
-import { resolve } from "node:path";
 import { openJobs } from "../../jobs/open-node.ts";
 import { Leader, ReplicaLeader } from "../../ranks/leader.ts";
 import { rankModel } from "../../ranks/rank-model.ts";
@@ -11,6 +8,7 @@ import { dilocoOf } from "../../training/diloco/options.ts";
 import type { TrainOptions } from "../../training/options.ts";
 import { engineVersion } from "../engine-version.ts";
 import { EMBEDDED_MODEL } from "../package-root.ts";
+import { queuedFolder } from "../queued-folder.ts";
 import { modelName } from "../worker.ts";
 import type { TrainingWork } from "./steps.ts";
 
@@ -31,12 +29,8 @@ export async function leadRun(queue: string, { config, model, progress, signal }
   try {
     const name = modelName(config.model ?? EMBEDDED_MODEL);
     const shared = {
-      id: createHash("sha256")
-        .update(`${hostname()} ${resolve(config.out)}`)
-        .digest("hex")
-        .slice(0, 16),
+      ...queuedFolder(config.out),
       version: engineVersion(),
-      at: `${hostname()}:${resolve(config.out)}`,
       signal,
       onNote: note,
     };

@@ -1,7 +1,7 @@
 /** A replica's round: the trainer's own steps, begun at the outer weights, with an optimizer that is the replica's. */
-import { CogwheelError } from "../../base/errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { microOf } from "../micro-batch.ts";
+import { writeGiven } from "../given-values.ts";
 import type { Trainer } from "../trainer.ts";
 import { lasts, parameterNames } from "../update.ts";
 import { type Exchanged, exchanged } from "./exchange.ts";
@@ -26,15 +26,8 @@ export async function takeRound(
   const { states } = trainer;
   const parameters = parameterNames(states.tensors.keys());
   const inner = innerStateNames(states.tensors.keys());
-  const write = (name: string, values: Float32Array | Uint32Array | undefined): void => {
-    const { size } = states.tensors.get(name)!;
-    if (values?.length !== size)
-      throw new CogwheelError(
-        "training",
-        `a replica's round must have ${size} values of ${name}, got ${values?.length ?? "none"}; begin the run anew`,
-      );
-    gpu.device.queue.writeBuffer(states.buffer(name), 0, values as Float32Array<ArrayBuffer>);
-  };
+  const write = (name: string, values: Float32Array | Uint32Array | undefined): void =>
+    writeGiven(gpu, states, name, values, "a replica's round");
   const read = (name: string): Promise<ArrayBuffer> => gpu.read(states.buffer(name), 0, states.tensors.get(name)!.bytes, signal);
   for (const name of parameters) write(name, outer.get(name));
   for (const name of inner) write(name, task.states.get(name) ?? new Float32Array(states.tensors.get(name)!.size));

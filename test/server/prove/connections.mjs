@@ -3,12 +3,10 @@
 // be: 50 ms for 99 of 100 calls, bounded memory, nothing left once all are gone.
 //   npm run serve:load [-- --connections 10000 --seconds 30]     needs as many open files in this process and in the server (ulimit -n)
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { serving } from "./serving.mjs";
 
 const { values } = parseArgs({
   options: { connections: { type: "string", default: "10000" }, seconds: { type: "string", default: "30" }, ask: { type: "string" } },
@@ -38,45 +36,7 @@ if (files < CONNECTIONS + 200) {
   process.exit(2);
 }
 
-const launcher = resolve(import.meta.dirname, "../../../dist/launch.js");
-const folder = mkdtempSync(join(tmpdir(), "cogwheel-load-"));
-const server = spawn(process.execPath, [launcher, "serve", "--port", "0", "--no-worker", "--queue", join(folder, "jobs")], {
-  stdio: ["ignore", "pipe", "pipe"],
-});
-const closed = new Promise((done) => server.on("close", done));
-let said = "";
-server.stderr.on("data", (piece) => (said += piece));
-const url = await new Promise((found, failed) => {
-  server.stdout.on("data", (piece) => {
-    said += piece;
-    const [, address] = /Listening on (\S+) /.exec(said) ?? [];
-    if (address) found(address);
-  });
-  void closed.then(() => failed(new Error(said)));
-});
-/** The process that holds the port: the command, or a child of it. */
-const pid = (() => {
-  try {
-    return Number(readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, "utf8").split(" ")[0]) || server.pid;
-  } catch {
-    return server.pid;
-  }
-})();
-const memory = () => {
-  try {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
-  } catch {
-    return Number.NaN; // only Linux tells
-  }
-};
-const opened = () => {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).length;
-  } catch {
-    return Number.NaN;
-  }
-};
-
+const { url, memory, openFiles: opened, end } = await serving(["--no-worker"]);
 const { hostname, port } = new URL(url);
 const body = JSON.stringify({ prompt: "x", num_inference_steps: 2 });
 const { id } = await (await fetch(`${url}/v1/videos`, { method: "POST", headers: { "content-type": "application/json" }, body })).json();
@@ -143,11 +103,8 @@ try {
   const after = await asked(5);
   console.log(`after they are gone: ${after.text}; ${memory().toFixed(0)} MB, ${opened()} open files`);
   const fine = during.p99 <= 50 && during.wrong === 0 && !(opened() > filesBefore + 5) && !(memoryDuring > memoryBefore + 500);
-  if (/could not be answered/.test(said)) console.log(said);
   process.exitCode = fine ? 0 : 1;
 } finally {
   holding = false;
-  server.kill("SIGTERM");
-  await closed;
-  rmSync(folder, { recursive: true, force: true });
+  await end();
 }

@@ -2,35 +2,18 @@
 // in a minute while generations run. Prints a line for each, and ends with 1 where something is not as it must be.
 //   npm run serve:prove [-- --comfyui PYTHON]     a Python with torch, numpy, pillow and av: then the nodes of examples/comfyui too
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { pythonFor } from "../../support/python-environment.mjs";
+import { serving } from "./serving.mjs";
 
 const { comfyui } = parseArgs({ options: { comfyui: { type: "string" } } }).values;
 const here = import.meta.dirname;
-const launcher = resolve(here, "../../../dist/launch.js");
-const folder = mkdtempSync(join(tmpdir(), "cogwheel-serve-"));
 const [CLIENTS, REQUESTS, SECONDS] = [50, 1000, Number(process.env.SECONDS ?? 60)];
 
 // The adapter has one thread, as it would be a GPU's own.
-const server = spawn(process.execPath, [launcher, "serve", "--port", "0", "--queue", join(folder, "jobs")], {
-  env: { ...process.env, LP_NUM_THREADS: "1" },
-  stdio: ["ignore", "pipe", "pipe"],
-});
-const closed = new Promise((done) => server.on("close", done));
-let said = "";
-server.stderr.on("data", (piece) => (said += piece));
-const url = await new Promise((found, failed) => {
-  server.stdout.on("data", (piece) => {
-    said += piece;
-    const [, address] = /Listening on (\S+) /.exec(said) ?? [];
-    if (address) found(address);
-  });
-  void closed.then(() => failed(new Error(said)));
-});
+const { url, memory, end } = await serving([], { LP_NUM_THREADS: "1" });
 
 const runs = (interpreter, script) =>
   new Promise((done) => {
@@ -39,14 +22,6 @@ const runs = (interpreter, script) =>
   });
 const python = () =>
   runs(pythonFor({ what: "serve", purpose: "to ask as PyPI's openai does", requirements: join(here, "requirements.txt") }), "client.py");
-
-const memory = () => {
-  try {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))[1]) / 1024;
-  } catch {
-    return Number.NaN; // only Linux tells
-  }
-};
 
 const small = { prompt: "x", size: "32x32", num_frames: 8, num_inference_steps: 3, guidance_scale: 1 };
 const post = (path, body, headers = {}) =>
@@ -112,10 +87,7 @@ async function load() {
 
 try {
   const fine = [await python(), comfyui ? await runs(comfyui, "comfyui.py") : true, await load()];
-  if (/could not be answered/.test(said)) console.log(said);
   process.exitCode = fine.every(Boolean) ? 0 : 1;
 } finally {
-  server.kill("SIGTERM");
-  await closed;
-  rmSync(folder, { recursive: true, force: true });
+  await end();
 }

@@ -1,0 +1,34 @@
+/** `cogwheel worker` on a queue, as a user starts it: a process of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { LAUNCHER } from "./command.ts";
+
+export interface QueueWorker extends AsyncDisposable {
+  /** What it has said. */
+  text(): string;
+  /** Ends the process that works, without a word. */
+  kill(): Promise<void>;
+}
+
+/** A worker of a second's lease until disposed of, which is told by Ctrl-C. @param cwd where `queue` is, if it is a folder */
+export function queueWorker(cwd: string, queue: string, flags: readonly string[] = [], env: NodeJS.ProcessEnv = {}): QueueWorker {
+  const child: ChildProcess = spawn(process.execPath, [LAUNCHER, "worker", "--queue", queue, "--lease", "1", ...flags], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
+  const ended = new Promise<void>((done) => child.on("close", () => done()));
+  return {
+    text: () => text,
+    async kill() {
+      // The launcher starts the process that works, whose number is in its name.
+      process.kill(Number(/Worker \S*-(\d+)-\w+ /.exec(text)![1]), "SIGKILL");
+      await ended;
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGINT");
+      await ended;
+    },
+  };
+}
