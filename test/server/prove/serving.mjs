@@ -24,10 +24,10 @@ export async function serving(flags = [], env = {}) {
     });
     void closed.then(() => failed(new Error(said)));
   });
-  /** What only Linux tells, of the process that holds the port: the launcher's child. */
+  /** What only Linux tells of the server; its worker is a child of it. */
   const told = (of) => {
     try {
-      return of(Number(readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, "utf8").split(" ")[0]) || server.pid);
+      return of(`/proc/${server.pid}`);
     } catch {
       return Number.NaN;
     }
@@ -35,8 +35,8 @@ export async function serving(flags = [], env = {}) {
   return {
     url,
     /** Resident, in MB. */
-    memory: () => told((pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024),
-    openFiles: () => told((pid) => readdirSync(`/proc/${pid}/fd`).length),
+    memory: () => told((proc) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`${proc}/status`, "utf8"))[1]) / 1024),
+    openFiles: () => told((proc) => readdirSync(`${proc}/fd`).length),
     async end() {
       if (/could not be answered/.test(said)) console.log(said);
       server.kill("SIGTERM");
