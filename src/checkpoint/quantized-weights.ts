@@ -1,6 +1,7 @@
 /**
  * Weights that are quantized as they are read: another provider's matrices as ggml's blocks of 8 or 4 bits a value. What they are kept in
- * on the device is a matter of the plan (`asStored` of src/plan/compile.ts); blocks that stay are made there (src/run/quantizer.ts).
+ * on the device is a matter of the plan (`asStored` of src/plan/compile.ts). A device makes them itself, of the weights' `plain`
+ * (src/run/quantizer.ts); what is read here is the same to the byte.
  */
 import { FORMATS, type Format, type StoredWeight } from "../graph/stored.ts";
 import { toFloat32 } from "../files/convert.ts";
@@ -44,7 +45,7 @@ function quantized(weight: StoredWeight, format: QuantizedFormat): StoredWeight 
       const end = Math.ceil((start + into.length) / bytes);
       const source = new Uint8Array((end - first) * values * width);
       await weight.read(first * values * width, source, signal);
-      // A chunk of its own: blocks that stay are made on the device.
+      // A chunk of its own, which few need: a device makes blocks itself.
       const { quantize } = await import("../files/quantize.ts");
       for (let block = first; block < end; block += AT_ONCE / values) {
         const count = Math.min(AT_ONCE / values, end - block);

@@ -1,10 +1,11 @@
 /** Turns a weight's values, in a buffer on the device, into blocks of 8 or 4 bits there: kernels/weights/quantize_blocks.wgsl. */
-import type { Gpu } from "../gpu/gpu.ts";
+import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import { quantizeDispatches, type Quantizing } from "../plan/quantize-weight.ts";
 import { bindSteps, encodeStep } from "./steps.ts";
 
 export class Quantizer implements Disposable {
   #owned: Disposable[] = [];
+  #room: OwnedBuffer | undefined;
 
   constructor(private readonly gpu: Gpu) {}
 
@@ -26,6 +27,15 @@ export class Quantizer implements Disposable {
     pass.end();
   }
 
+  /** Memory for blocks that are used before others are encoded into it: one for all, since a queue takes one after the other. */
+  room(bytes: number): GPUBuffer {
+    if (!this.#room || this.#room.bytes < bytes) {
+      if (this.#room) this.#owned.push(this.#room);
+      this.#room = this.gpu.buffer("quantized", bytes, GPUBufferUsage.STORAGE);
+    }
+    return this.#room.buffer;
+  }
+
   /** What was encoded has been submitted. */
   settle(): void {
     for (const one of this.#owned.splice(0)) one[Symbol.dispose]();
@@ -33,5 +43,7 @@ export class Quantizer implements Disposable {
 
   [Symbol.dispose](): void {
     this.settle();
+    this.#room?.[Symbol.dispose]();
+    this.#room = undefined;
   }
 }

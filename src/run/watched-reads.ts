@@ -23,6 +23,7 @@ export class WatchedReads {
   #watched(weight: StoredWeight): StoredWeight {
     return {
       ...weight,
+      ...(weight.plain ? { plain: this.#watched(weight.plain) } : {}),
       read: async (start, into, signal) => {
         const read = { label: weight.label, begin: performance.now() };
         const bytes = into.length;

@@ -1,6 +1,7 @@
 /**
  * Brings weights onto the device in the layout that a plan's kernels read: their bytes as they are stored go through the uploader's mapped
- * buffers, and kernels there convert, pack, add changes and count what f16 loses.
+ * buffers, and kernels there convert, pack, add changes and count what f16 loses. Of what is quantized as it is read the values come, and
+ * kernels make the blocks first.
  */
 import { allOver } from "../base/all-over.ts";
 import { CogwheelError } from "../base/errors.ts";
@@ -10,16 +11,39 @@ import { FILL_BYTES, Uploader } from "../gpu/uploader.ts";
 import { elements } from "../graph/dtype.ts";
 import { PANEL } from "../graph/packing.ts";
 import { FORMATS, type StoredWeight } from "../graph/stored.ts";
+import { isQuantizedFrom, isQuantizedTo, type QuantizedFrom, type QuantizedTo } from "../plan/quantize-weight.ts";
 import type { WeightRequest } from "../plan/weight-request.ts";
 import { LossCounters, type LossCount } from "./loss-counters.ts";
+import { Quantizer } from "./quantizer.ts";
 import { isCopy, Unpacker, type UnpackPart } from "./unpacker.ts";
 import type { WeightProvider } from "./weight-provider.ts";
 
 /** So many weights share a buffer of counters. */
 const COUNTED = 256;
 
+/**
+ * Bytes of blocks that are made before they are unpacked, where a panel does not have more: part of what loading is said to take beside the
+ * uploader's buffers (`loadingBytes` of weight-store.ts).
+ */
+const BLOCKS_BYTES = 128 << 10;
+
+/** A weight, and how much of it there is in rows of a request. */
+interface Part {
+  readonly name: string;
+  readonly weight: StoredWeight;
+  /** What is read: the weight, or the values that the device makes its blocks of. */
+  readonly source: StoredWeight;
+  readonly rows: number;
+  /** Rows that are read together: a panel, or a block of a vector. */
+  readonly unit: number;
+  /** Bytes of a row, of the weight and of what is read. */
+  readonly rowBytes: number;
+  readonly sourceRowBytes: number;
+}
+
 export class WeightLoader implements Disposable {
   readonly #unpacker: Unpacker;
+  readonly #quantizer: Quantizer;
   readonly #uploader: Uploader;
   readonly #counters: LossCounters[] = [];
   /** Places of weights that are counted, and how many were given. A weight is counted the first time that it is brought as a whole. */
@@ -31,10 +55,14 @@ export class WeightLoader implements Disposable {
   constructor(
     private readonly gpu: Gpu,
     private readonly provider: WeightProvider,
-    bytes = Infinity,
+    private readonly bytes = Infinity,
   ) {
     this.#unpacker = new Unpacker(gpu);
-    this.#uploader = new Uploader(gpu, bytes, () => this.#unpacker.settle());
+    this.#quantizer = new Quantizer(gpu);
+    this.#uploader = new Uploader(gpu, bytes, () => {
+      this.#unpacker.settle();
+      this.#quantizer.settle();
+    });
   }
 
   /**
@@ -48,11 +76,14 @@ export class WeightLoader implements Disposable {
     const under: Promise<void>[] = [];
     let firstRow = 0;
     const counted = stored.filter(({ name, weight }) => this.#isCounted(name, weight, request)).map(({ name }) => name);
-    for (const { weight, rows, rowBytes, name } of stored) {
-      const part = this.#common(request, weight, name, counted.includes(name), to, at);
+    for (const part of stored) {
+      const { weight, source, rows, name } = part;
+      const common = this.#common(request, weight, name, counted.includes(name), to, at);
+      // Blocks are made of values that may be eight times as many bytes: no more come at once than there is room for.
+      const most = source === weight ? FILL_BYTES : Math.min(FILL_BYTES, this.bytes);
       for (let row = 0; row < rows; ) {
-        const count = Math.min(rows - row, rowsAtOnce(weight, rowBytes));
-        under.push(this.#put(weight, { ...part, firstRow: firstRow + row, rows: count, storedRow: row }, rowBytes, over.signal));
+        const count = Math.min(rows - row, rowsAtOnce(part.unit, part.sourceRowBytes, most));
+        under.push(this.#put(part, { ...common, firstRow: firstRow + row, rows: count, storedRow: row }, over.signal));
         row += count;
       }
       firstRow += rows;
@@ -81,14 +112,17 @@ export class WeightLoader implements Disposable {
   }
 
   /** The weights of a request, checked, in rows of what it asks for. */
-  #parts({ names, shape }: WeightRequest) {
+  #parts({ names, shape }: WeightRequest): Part[] {
     if (elements(shape) === 0)
       throw new CogwheelError("weights", `a weight must have values to be loaded, got the shape [${shape.join(", ")}]; leave it out`);
     const width = elements(shape.slice(1));
     const parts = names.map((name) => {
       const weight = this.provider.stored(name);
-      const { values, bytes } = FORMATS[weight.format];
-      return { name, weight, rows: elements(weight.shape) / width, rowBytes: (width / values) * bytes };
+      const source = valuesOf(weight, shape.length > 1 ? width : elements(weight.shape)) ?? weight;
+      const bytesOfRow = ({ format }: StoredWeight): number => (width / FORMATS[format].values) * FORMATS[format].bytes;
+      const rows = elements(weight.shape) / width;
+      const unit = shape.length > 1 ? PANEL : Math.max(PANEL, FORMATS[weight.format].values);
+      return { name, weight, source, rows, unit, rowBytes: bytesOfRow(weight), sourceRowBytes: bytesOfRow(source) };
     });
     const got = parts.reduce((sum, { rows }) => sum + rows * width, 0);
     if (got !== elements(shape) || parts.some(({ rows }) => !Number.isInteger(rows)))
@@ -128,30 +162,63 @@ export class WeightLoader implements Disposable {
     return counters.place(index % COUNTED);
   }
 
-  #put(weight: StoredWeight, part: Omit<UnpackPart, "from">, rowBytes: number, signal: AbortSignal): Promise<void> {
+  #put(of: Part, part: Omit<UnpackPart, "from">, signal: AbortSignal): Promise<void> {
+    const { weight, source, sourceRowBytes } = of;
     const { storedRow = 0, rows } = part;
     const nowhere = { buffer: part.to, offset: 0 };
     return this.#uploader.put(
       {
-        bytes: rows * rowBytes,
-        fill: (memory) => weight.read(storedRow * rowBytes, memory, signal),
+        bytes: rows * sourceRowBytes,
+        fill: (memory) => source.read(storedRow * sourceRowBytes, memory, signal),
         read: !isCopy({ ...part, from: nowhere }),
-        use: (encoder, from) => this.#unpacker.unpack(encoder, { ...part, from }),
+        use: (encoder, from) =>
+          source === weight ? this.#unpacker.unpack(encoder, { ...part, from }) : this.#unpackQuantized(encoder, of, part, from),
       },
       signal,
     );
+  }
+
+  /** Encodes what makes blocks of values and unpacks those, some rows at a time: all share the little memory that the blocks take. */
+  async #unpackQuantized(
+    encoder: GPUCommandEncoder,
+    { source, unit, rowBytes, sourceRowBytes }: Part,
+    part: Omit<UnpackPart, "from">,
+    { buffer, offset }: Required<GPUBufferBinding>,
+  ): Promise<void> {
+    const { format, firstRow, rows, storedRow = 0 } = part;
+    const most = Math.min(rows, rowsAtOnce(unit, rowBytes, BLOCKS_BYTES));
+    const blocks = this.#quantizer.room(most * rowBytes);
+    for (let row = 0; row < rows; row += most) {
+      const count = Math.min(most, rows - row);
+      await this.#quantizer.encode(encoder, buffer, blocks, {
+        from: source.format as QuantizedFrom,
+        to: format as QuantizedTo,
+        blocks: (count * rowBytes) / FORMATS[format].bytes,
+        at: { x: offset + row * sourceRowBytes, y: 0 },
+      });
+      await this.#unpacker.unpack(encoder, {
+        ...part,
+        firstRow: firstRow + row,
+        rows: count,
+        storedRow: storedRow + row,
+        from: { buffer: blocks, offset: 0 },
+      });
+    }
   }
 
   /** Once nothing is under way. */
   [Symbol.dispose](): void {
     this.#uploader[Symbol.dispose]();
     this.#unpacker[Symbol.dispose]();
+    this.#quantizer[Symbol.dispose]();
     for (const counters of this.#counters) counters[Symbol.dispose]();
   }
 }
 
-/** Whole panels, or whole blocks of a vector. */
-function rowsAtOnce({ format }: StoredWeight, rowBytes: number): number {
-  const unit = Math.max(PANEL, FORMATS[format].values);
-  return Math.max(unit, Math.floor(FILL_BYTES / rowBytes / unit) * unit);
+/** The values that the device makes a weight's blocks of, where it does; rows that are no whole blocks are refused as they are unpacked. */
+function valuesOf({ plain, format }: StoredWeight, width: number): StoredWeight | undefined {
+  return plain && isQuantizedFrom(plain.format) && isQuantizedTo(format) && width % FORMATS[format].values === 0 ? plain : undefined;
 }
+
+/** As many rows as `most` bytes hold, in whole units, and one unit at least. */
+const rowsAtOnce = (unit: number, rowBytes: number, most: number): number => Math.max(unit, Math.floor(most / rowBytes / unit) * unit);
