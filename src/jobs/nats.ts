@@ -214,8 +214,25 @@ class NatsValues implements KeyValues {
   }
 
   async keys(prefix: string): Promise<string[]> {
-    const names = await patiently(async () => await all(await this.client.kv.keys(filterOf(prefix))));
-    return [...new Set(names)].filter((name) => name.startsWith(prefix)).sort();
+    const filter = filterOf(prefix);
+    return await patiently(async () => {
+      const last = await this.#last(filter);
+      const entries = await all(await this.client.kv.history({ key: filter, headers_only: true }));
+      if (last > 0 && entries.every(({ revision }) => revision < last)) throw new Error(`the server that lists ${filter} is not available yet`);
+      const names = entries.filter(({ operation }) => operation === "PUT").map(({ key }) => key);
+      return [...new Set(names)].filter((name) => name.startsWith(prefix)).sort();
+    });
+  }
+
+  /**
+   * The sequence of the last message of these subjects, as the one that leads has it; 0 where there is none. A cluster gives a listing to
+   * any of its servers, and one that has just come back may have but the beginning, or nothing.
+   */
+  async #last(filter: string): Promise<number> {
+    const { direct, jsm } = this.client;
+    if (direct) return 0;
+    const message = await jsm.streams.getMessage(`KV_${BUCKET}`, { last_by_subj: `$KV.${BUCKET}.${filter}` }).catch(ifGone);
+    return message?.seq ?? 0;
   }
 
   async put(key: string, value: Uint8Array, expected: number): Promise<number | undefined> {

@@ -96,7 +96,7 @@ it("keeps every video with its settings, queues requests, and has both again aft
   await set(page, { seed: "7" });
 
   // Another draw of it; while it runs an earlier video is looked at, and what is being made after that.
-  await set(page, { steps: "6" });
+  await set(page, { steps: "100" });
   await page.click("#another");
   await page.waitForSelector("#run:not([hidden])");
   await page.locator("#strip button").nth(5).click();
