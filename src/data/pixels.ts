@@ -79,7 +79,9 @@ export async function pixelClips(folder: ClipFolder, options: PixelClipsOptions)
   const load = async (row: ClipRow): Promise<PixelSample> => {
     const clip = await clipOf(row);
     if (!clip)
-      throw new CogwheelError("data", `${row.file} must stay as it was when the run began, got one that cannot be read; restore it`);
+      throw new CogwheelError("data", `${row.file} must stay as it was when the run began, got one that cannot be read; restore it`, {
+        code: "file",
+      });
     if (!encode || clip.moments) return clip;
     const encoded = { ...clip, moments: await encode(clip) };
     if (kept.has(row)) kept.keep(row, encoded);

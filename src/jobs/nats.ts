@@ -218,7 +218,8 @@ class NatsValues implements KeyValues {
     return await patiently(async () => {
       const last = await this.#last(filter);
       const entries = await all(await this.client.kv.history({ key: filter, headers_only: true }));
-      if (last > 0 && entries.every(({ revision }) => revision < last)) throw new Error(`the server that lists ${filter} is not available yet`);
+      if (last > 0 && entries.every(({ revision }) => revision < last))
+        throw new Error(`the server that lists ${filter} is not available yet`);
       const names = entries.filter(({ operation }) => operation === "PUT").map(({ key }) => key);
       return [...new Set(names)].filter((name) => name.startsWith(prefix)).sort();
     });

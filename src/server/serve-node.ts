@@ -167,6 +167,7 @@ async function listening(server: Server, host: string, port: number): Promise<vo
         `a server must have a port of its own, got ${error.code ?? error.message} for ${host}:${port}; choose another --port`,
         {
           cause: error,
+          code: "failed",
         },
       );
     },

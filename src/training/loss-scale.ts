@@ -39,6 +39,7 @@ export function nextLossScale(state: LossScaleState, dtype: "f32" | "f16", taken
         `gradients must be finite, got ${notFinite} NaN or infinite values, and ${skipped} steps in a row that could not be taken; ` +
           "go on from the last checkpoint with a lower learning rate, look for broken clips (NaN latents or texts)" +
           (scaled ? ", or train in f32" : ""),
+        { code: "failed" },
       );
     return { scale: scaled ? Math.max(1, state.scale / 2) : 1, good: 0, skipped };
   }

@@ -84,6 +84,7 @@ export function trainingNeeds(
       `a step must fit the memory that is given, got ${memoryBytes} bytes where it takes at least ` +
         `${withResidence(measured, leastResidence(layers)).peak}; give more, or take smaller or fewer clips` +
         (recipe.checkpointing === "pairs" ? "" : ", or checkpointing pairs, which keeps least"),
+      { code: "out-of-memory" },
     );
   const needs = withResidence(measured, found);
   const plan = needs.streamed ? compile(micro, caps, { ...options.compile, ...found.options }) : whole;

@@ -58,7 +58,7 @@ it("workers ask their servers, and one is killed -9 in the middle: the same ledg
 it("what contradicts itself is refused, with what to do", async () => {
   const refused = async (...more: string[]): Promise<string> => {
     const { code, err } = await data(["caption", "raw", "--out", "refused", "--frames", "17", "--queue", "queue", ...more]);
-    expect(code, err).toBe(1);
+    expect(code, err).toBe(2);
     return err;
   };
   expect(await refused("--model", "eyes", "--url", "http://localhost:1/v1")).toContain("got --queue and url; leave one of them out");

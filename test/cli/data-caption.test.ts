@@ -44,7 +44,7 @@ it("a model without a server wants transformers.js, which does not come with thi
   const here = "transformers:some/model";
   const refused = async (...more: string[]): Promise<string> => {
     const { code, err } = await data(["caption", "raw", "--out", "here", "--frames", "17", "--url", ...more]);
-    expect(code, err).toBe(1);
+    expect(code, err).toBe(more.includes("--batch") ? 2 : 1);
     return err;
   };
   // Nobody who only asks servers should get its 300 MB; npm run captions:prove has it, and models.
@@ -62,7 +62,7 @@ it("writes them for other trainers, split by source", { timeout: 60_000 }, async
   expect(made.code, made.err).toBe(0);
   expect(Object.keys(JSON.parse(made.out).clips).sort()).toEqual(["train", "validation"]);
   const refused = await data(["export", "set", "--to", "sat", "--out", "my videos"]);
-  expect(refused.code).toBe(1);
+  expect(refused.code).toBe(2);
   expect(refused.err).toContain("must not have “videos” in its path");
   expect(readdirSync(folder)).not.toContain("my videos");
 });
@@ -81,7 +81,7 @@ it("writes the teacher's merges as a set to tune a student by", { timeout: 60_00
   expect(messages[1].content).toContain("Short caption: Blotches drift.");
   expect(messages[2].content).toMatch(/^Blotches of colour drift/);
   const both = await data(["distill", "train", "pairs", "--base", "x"]);
-  expect([both.code, both.err]).toEqual([1, expect.stringContaining("got neither; name one")]);
+  expect([both.code, both.err]).toEqual([2, expect.stringContaining("got neither; name one")]);
 });
 
 it("by batch files, round by round; what cannot be captioned is told by the exit code", { timeout: 120_000 }, async () => {

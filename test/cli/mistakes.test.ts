@@ -37,7 +37,7 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
   [[SHAPE, "--batch", "nope.jsonl"], 2, /the lines of a batch have their own prompts, got one beside --batch; leave it out/],
   [["models", "rm", "nope"], 2, /a model must be 2b, .* or org\/name on the hub, got "nope"; `cogwheel models` lists them/],
   [["inspect", "nope"], 3, /nope: a checkpoint must be a folder, got nothing there/],
-  [["train"], 1, /data must be given, got none; name a folder with --data, or in the config/],
+  [["train"], 2, /data must be given, got none; name a folder with --data, or in the config/],
   [[SHAPE, "--size", "64"], 2, /It must be WIDTHxHEIGHT, such as 720x480, or 480p, 768p\./],
   [["model"], 2, /^\[cli\] a command must be .* what does that here is: models\. To make a video of the word: generate model$/m],
   [[], 2, /^\[generate\] a prompt must say what to show, got nothing; try: cogwheel "a red circle/m],

@@ -175,7 +175,7 @@ describe("refused", () => {
     "%j",
     async (config, want) => {
       const ended = await train("refused", config);
-      expect(ended.code).toBe(1);
+      expect(ended.code, ended.err).toBe(2);
       expect(ended.err).toContain(want);
     },
     60_000,

@@ -172,7 +172,7 @@ describe("refused", () => {
     "%j",
     async (value, want) => {
       const ended = await train(await config(value));
-      expect(ended.code).toBe(1);
+      expect(ended.code, ended.err).toBe(2);
       expect(ended.err).toContain(want);
     },
     60_000,

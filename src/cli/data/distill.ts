@@ -125,7 +125,12 @@ async function run(python: string, script: string, signal: AbortSignal): Promise
     });
     child.on("exit", (code, name) => {
       if (code === 0) resolve();
-      else reject(new CogwheelError("distill", `training must end well, got ${name ?? `exit code ${code}`}; read what it printed above`));
+      else
+        reject(
+          new CogwheelError("distill", `training must end well, got ${name ?? `exit code ${code}`}; read what it printed above`, {
+            code: "failed",
+          }),
+        );
     });
   });
 }

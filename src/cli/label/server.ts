@@ -101,7 +101,9 @@ export async function serveLabels({ dataset, clips, sample, judged, pictures, po
   });
   server.maxConnections = 64;
   await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve)).catch((error: unknown) => {
-    throw new CogwheelError("label", `port ${port} must be free to listen on, got ${systemWords(error)}; name another one with --port`);
+    throw new CogwheelError("label", `port ${port} must be free to listen on, got ${systemWords(error)}; name another one with --port`, {
+      code: "failed",
+    });
   });
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,

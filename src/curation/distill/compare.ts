@@ -95,6 +95,7 @@ export async function compare(pairs: readonly TeacherPair[], options: CompareOpt
   for (const one of all) if (one.status === "rejected") throw one.reason;
   if (rows.length === 0)
     throw new CogwheelError("distill", `some clips must be comparable, got ${failed.length} that failed; see why`, {
+      code: "failed",
       lines: failed.slice(0, 3).map(({ error }) => error),
     });
   const [mine, ceiling] = [meanOf(rows.map((row) => row.student)), meanOf(rows.map((row) => row.ceiling))];

@@ -131,6 +131,7 @@ export async function fineTune(options: FineTuneOptions): Promise<string> {
       throw new CogwheelError(
         "distill",
         `the job ${state.job} must succeed, got ${status}${error ? `: ${error.slice(0, 300)}` : ""}; see its page`,
+        { code: "failed" },
       );
     }
     await pause(1000 * pollSeconds, signal);

@@ -35,7 +35,9 @@ export async function exportDataset(options: ExportDatasetOptions): Promise<Expo
   const out = resolve(options.out);
   const rows = samplesOf(
     await readFile(join(dataset, "metadata.jsonl"), "utf8").catch((error: unknown) => {
-      throw new CogwheelError("data", `a data set must have metadata.jsonl, got ${systemWords(error)} at ${dataset}; name its folder`);
+      throw new CogwheelError("data", `a data set must have metadata.jsonl, got ${systemWords(error)} at ${dataset}; name its folder`, {
+        code: "file",
+      });
     }),
   );
   if (!equalCaptions) expectOwnCaptions(rows);
@@ -57,6 +59,7 @@ export async function exportDataset(options: ExportDatasetOptions): Promise<Expo
       const wrong = await target.check(folderAt(place, final), own);
       if (wrong.length)
         throw new CogwheelError("data", `${target.reader} must read what was written, got ${wrong.length} faults; report this`, {
+          code: "failed",
           lines: wrong.slice(0, 10),
         });
     }
@@ -104,6 +107,7 @@ async function placed(from: string, to: string): Promise<void> {
       throw new CogwheelError(
         "data",
         `a clip that metadata.jsonl names must be there, got ${systemWords(error)} at ${from}; make it again`,
+        { code: "file" },
       );
     await copyFile(from, to);
   }

@@ -27,6 +27,7 @@ export function exchanged(exchange: ExchangeKind, outer: Float32Array, inner: Fl
     throw new CogwheelError(
       "training",
       `a replica must come to finite values, got ${wrong} in ${name}; go on from the last checkpoint with a lower learning rate`,
+      { code: "failed" },
     );
   if (exchange === "f32") return { values: inner };
   const scales = new Float32Array(Math.ceil(inner.length / EXCHANGE_BLOCK));

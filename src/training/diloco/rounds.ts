@@ -192,4 +192,6 @@ export class Rounds implements StagedTrainer, RunState {
 }
 
 const wrong = (replica: number, wanted: string, got: string): CogwheelError =>
-  new CogwheelError("training", `replica ${replica + 1} must come back with ${wanted}, got ${got}; end the worker that took its round`);
+  new CogwheelError("training", `replica ${replica + 1} must come back with ${wanted}, got ${got}; end the worker that took its round`, {
+    code: "failed",
+  });

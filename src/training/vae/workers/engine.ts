@@ -46,7 +46,10 @@ export class PieceWeights implements WeightProvider, Disposable {
 
   #of(name: string): PieceWeight {
     const found = this.#values.get(name);
-    if (!found) throw new CogwheelError("training", `a worker must be given every weight that it reads, got none for ${name}; report this`);
+    if (!found)
+      throw new CogwheelError("training", `a worker must be given every weight that it reads, got none for ${name}; report this`, {
+        code: "failed",
+      });
     return found;
   }
 

@@ -77,7 +77,7 @@ export class TrainingProcesses implements PieceWorkers {
   async #together(work: (worker: Worker, index: number) => Promise<void>): Promise<void> {
     const workers = this.#workers;
     if (!workers || this.#ended)
-      throw new CogwheelError("training", "workers compute until one ends, got them ended; go on with the run anew");
+      throw new CogwheelError("training", "workers compute until one ends, got them ended; go on with the run anew", { code: "failed" });
     for (const worker of workers) worker.hold(true);
     try {
       await each(workers, work);
