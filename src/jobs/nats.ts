@@ -217,7 +217,9 @@ class NatsValues implements KeyValues {
     const filter = filterOf(prefix);
     return await patiently(async () => {
       const last = await this.#last(filter);
-      const entries = await all(await this.client.kv.history({ key: filter, headers_only: true }));
+      // The client takes this one too, which its types leave out.
+      const named = { key: filter, headers_only: true };
+      const entries = await all(await this.client.kv.history(named));
       if (last > 0 && entries.every(({ revision }) => revision < last))
         throw new Error(`the server that lists ${filter} is not available yet`);
       const names = entries.filter(({ operation }) => operation === "PUT").map(({ key }) => key);
