@@ -445,5 +445,16 @@ for (const module of readdirSync("test/reference/cases")) {
     .sort((a, b) => a.size - b.size || (a.path < b.path ? -1 : 1));
   if (smallest && smallest.size < 200_000) cpSync(smallest.path, join("dist/cases", module, basename(smallest.path)));
 }
+// The package has src/ and kernels/, at which its source maps point: each text once in place of once for every door. What else they are made
+// from (packages, generated modules) stays in them.
+for (const path of [
+  ...files("dist/chunks", ".map"),
+  ...readdirSync("dist").flatMap((name) => (name.endsWith(".map") ? [`dist/${name}`] : [])),
+]) {
+  const map = JSON.parse(readFileSync(path, "utf8"));
+  const own = (source) => /^(\.\.\/)+(src|kernels)\//.test(source) && existsSync(join(dirname(path), source));
+  map.sourcesContent = map.sourcesContent.map((text, i) => (own(map.sources[i]) ? null : text));
+  writeFileSync(path, JSON.stringify(map));
+}
 if (existsSync("dist/launch.js")) chmodSync("dist/launch.js", 0o755);
 writeFileSync(stamp, "");

@@ -23,6 +23,7 @@ const npm = (args: string[], cwd: string): string =>
 
 let app: string;
 let packed: { path: string; size: number }[];
+let paths: ReadonlySet<string>;
 let node: ExampleResult;
 
 beforeAll(async () => {
@@ -33,6 +34,7 @@ beforeAll(async () => {
     { files: typeof packed; filename: string },
   ];
   packed = files;
+  paths = new Set(files.map(({ path }) => path));
   await writeFile(join(app, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
   npm(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", `./${filename}`], app);
   // The adapter of last resort, which an app without a GPU installs for its tests: the checkout's.
@@ -54,8 +56,10 @@ describe("the tarball", () => {
       .map(({ path }) => path)
       .filter(
         (path) =>
-          !/^(package\.json|README\.md|LICENSE|NOTICE|docs\/[\w-]+\.md|models\/moving-shapes\/(?!train).*)$/.test(path) &&
+          !/^(package\.json|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|LICENSE|NOTICE|docs\/(reference\/)?[\w-]+\.md)$/.test(path) &&
+          !/^models\/moving-shapes\/(?!train)/.test(path) &&
           !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|cases\/[\w/.-]+\.safetensors)$/.test(path) &&
+          !/^(docs\/pictures|examples|kernels|src)\/.*\.(gif|html|js|md|mjs|png|py|toml|ts|txt|wgsl)$/.test(path) &&
           !/^dist\/types\/(src|build|types)\/[\w/.-]+\.d\.ts$/.test(path),
       );
     expect(stray).toEqual([]);
@@ -80,13 +84,39 @@ describe("the tarball", () => {
       packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)),
       "tools of the checkout",
     ).toEqual([]);
+    expect(
+      packed.reduce((sum, { size }) => sum + size, 0),
+      "bytes of the installed package",
+    ).toBeLessThan(42_000_000);
     for (const { path } of packed.filter((file) => file.path.endsWith(".map"))) {
-      const { sources } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel-webgpu", path), "utf8")) as { sources: string[] };
+      const { sources, sourcesContent } = JSON.parse(readFileSync(join(app, "node_modules/cogwheel-webgpu", path), "utf8")) as {
+        sources: string[];
+        sourcesContent: (string | null)[];
+      };
+      const apart = sources.filter((source, i) => sourcesContent[i] === null && !paths.has(join(path, "..", source).replaceAll("\\", "/")));
+      expect(apart, `what ${path} neither holds nor finds in the package`).toEqual([]);
       expect(
         sources.filter((source) => /^(\.\.\/)+(test|bench|web|src\/check\/evaluate)\//.test(source)),
         `what ${path} is made from`,
       ).toEqual([]);
     }
+  });
+
+  it("has whatever its documents point at", () => {
+    const documents = packed.map(({ path }) => path).filter((path) => path.endsWith(".md"));
+    expect(documents.length).toBeGreaterThan(30);
+    const dead = documents.flatMap((path) => {
+      const text = readFileSync(join(app, "node_modules/cogwheel-webgpu", path), "utf8").replace(/^```[^]*?^```/gm, "");
+      return [...text.matchAll(/\]\(([^)\s]+)\)|\b(?:href|src|srcset)="([^"]+)"/g)]
+        .map(([, inMarkdown, inHtml]) => (inMarkdown ?? inHtml!).replace(/#.*/, ""))
+        .filter((link) => link !== "" && !/^[a-z]+:/.test(link))
+        .filter((link) => {
+          const to = join(path, "..", link).replaceAll("\\", "/").replace(/\/$/, "");
+          return !paths.has(to) && ![...paths].some((file) => file.startsWith(`${to}/`));
+        })
+        .map((link) => `${path}: ${link}`);
+    });
+    expect(dead).toEqual([]);
   });
 
   it("has a browser build without a Node module: at most 400 kB, and what a page loads when it needs it", () => {

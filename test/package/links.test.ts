@@ -29,6 +29,13 @@ const anchors = (path: string): string[] =>
       .replaceAll(" ", "-"),
   );
 
+/** What is not in the package is named, and not pointed at. */
+it.each(documents)("%s names files of the checkout that are there", (path) => {
+  const named = [...readFileSync(join(ROOT, path), "utf8").matchAll(/`((?:bench|test|web)\/[\w./-]+\.\w+)`/g)].map(([, file]) => file!);
+  // Of the op that docs/add-an-op.md adds there is no file.
+  expect(named.filter((file) => !existsSync(join(ROOT, file)) && !/\/scale\./.test(file))).toEqual([]);
+});
+
 it.each(documents)("%s", (path) => {
   const text = readFileSync(join(ROOT, path), "utf8").replace(/^```[\s\S]*?^```/gm, "");
   const broken = [...text.matchAll(/\]\(([^)\s]+)\)/g)]

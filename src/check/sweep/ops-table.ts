@@ -14,11 +14,11 @@ import { Draw } from "./draw.ts";
 
 const HEAD = `# Ops
 
-An op is a file in [src/ops/](../src/ops/); its case list and its test have the same name. The kernels are those of the list, and the models
-are those whose recorded graphs hold the op: the name of a component alone stands for every published model that has it. How an op is added
-is in [add an op](add-an-op.md). \`npm run docs:ops\` writes this page.
+An op is a file in [src/ops/](../src/ops/); its case list and its test (in \`test/ops\` of a checkout) have the same name. The kernels
+are those of the list, and the models are those whose recorded graphs hold the op: the name of a component alone stands for every published
+model that has it. How an op is added is in [add an op](add-an-op.md). \`npm run docs:ops\` writes this page.
 
-| op | what it does | kernels | cases, test | used by |
+| op | what it does | kernels | cases | used by |
 | --- | --- | --- | --- | --- |
 `;
 
@@ -47,7 +47,7 @@ function row(name: string, source: string, users: ReadonlyMap<string, Users>): s
     return `[${kernel}](../kernels/${family}/${kernel}.wgsl)`;
   });
   const title = `[${name}](../src/ops/${name}.ts)${own.join() === name || !own.length ? "" : ` (${own.join(", ")})`}`;
-  const links = `[cases](../src/check/sweep/cases/${name}.ts), [test](../test/ops/${name}.test.ts)`;
+  const links = `[cases](../src/check/sweep/cases/${name}.ts)`;
   const cells = [title, summary(name, source), kernels.join(", "), links, usedBy(ops, users)];
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
 }
