@@ -3,7 +3,7 @@ import { bytesText } from "../../base/units.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import type { MeasuredRates } from "../../gpu/rates.ts";
-import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
+import { type StageTime, workingSeconds } from "../../pipelines/cogvideox/seconds.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { secondsOf } from "../stage-table.ts";
 import { duration } from "../terminal/progress.ts";
@@ -35,7 +35,7 @@ export function forecast(model: CogVideoX, request: GenerationRequest, rates: Me
   const times = model.times(rates, request);
   const seconds = secondsOf(times);
   const most = Math.max(...request.requirements.map(({ peak }) => peak));
-  const parts = times.map(({ names: [, work], workSeconds }) => `${work} ${duration(workSeconds)}`);
+  const parts = times.map((time) => `${time.names[1]} ${duration(workingSeconds(time))}`);
   const line = `About ${duration(seconds)} on this adapter (${parts.join(", ")}), ${bytesText(most, 1)} of memory.`;
   if (model.gpu.caps.kind === "hardware" || seconds < LONG_SECONDS) return { line };
   const less = smaller(model, request, rates).map(({ flags, seconds }) => `${flags} about ${duration(seconds)}`);
