@@ -29,6 +29,8 @@ export interface Batch {
   readonly condition?: Float32Array;
   /** [B], for models that have the embedding. Default 2. */
   readonly ofs?: readonly number[];
+  /** [B]: what each clip's loss counts in what is differentiated. Default 1. */
+  readonly weights?: readonly number[];
 }
 
 /** `ofs` of every published checkpoint that has the embedding. */
@@ -56,12 +58,15 @@ export class NoiseLevels {
 
   /**
    * [B, 4]: signal and sigma of each clip, what a square counts in the clip's mean, and the slope of the scalar that is differentiated:
-   * lossScale times the mean over clips and micro-steps.
+   * lossScale times the mean over clips, by their weights, and micro-steps.
    */
-  table({ timesteps, shape, latents }: Batch, micros: number, lossScale: number): Float32Array<ArrayBuffer> {
+  table({ timesteps, shape, latents, weights }: Batch, micros: number, lossScale: number): Float32Array<ArrayBuffer> {
     const values = latents.length / shape.clips;
     const table = new Float32Array(4 * shape.clips);
-    for (const [clip, t] of timesteps.entries()) table.set(this.row(t, values, lossScale / shape.clips / micros), 4 * clip);
+    for (const [clip, t] of timesteps.entries()) {
+      const weight = (lossScale / shape.clips / micros) * (weights?.[clip] ?? 1);
+      table.set(this.row(t, values, weight), 4 * clip);
+    }
     return table;
   }
 
@@ -77,7 +82,7 @@ export class NoiseLevels {
 
 /** Throws where a batch is not whole, or not one that the model takes. */
 export function checkBatch(batch: Batch, c: TransformerConfig, levels: number): void {
-  const { shape: s, timesteps, latents, noise, text, condition, ofs } = batch;
+  const { shape: s, timesteps, latents, noise, text, condition, ofs, weights } = batch;
   const pixels = s.clips * s.frames * s.height * s.width;
   const want = (what: string, got: number | undefined, size: number): void => {
     if (got !== size)
@@ -88,6 +93,7 @@ export function checkBatch(batch: Batch, c: TransformerConfig, levels: number): 
   want("text", text.length, s.clips * s.textLength * c.text_embed_dim);
   want("timesteps", timesteps.length, s.clips);
   if (ofs) want("ofs", ofs.length, s.clips);
+  if (weights) want("weights", weights.length, s.clips);
   if (c.in_channels > c.out_channels) want("condition", condition?.length, pixels * (c.in_channels - c.out_channels));
   else if (condition)
     throw new CogwheelError("training", `this model takes no condition, got ${condition.length} values; leave it out, or train another`);

@@ -3,7 +3,8 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import { shapeKey } from "./batch.ts";
 import { drawsOf } from "./draws.ts";
-import type { GivenSample, LateSample } from "./training-sample.ts";
+import { type PriorData, priorSeed, withPrior } from "./prior/stream.ts";
+import type { GivenSample, LateSample, StreamedSample } from "./training-sample.ts";
 import { checkSample, shapeOf } from "./sample.ts";
 
 /**
@@ -19,16 +20,30 @@ export type TrainingData = DataOf<GivenSample>;
 export function batchesOf(
   data: TrainingData,
   c: TransformerConfig,
-  { clips, seed }: { clips: number; seed: number },
-): AsyncGenerator<readonly GivenSample[], void, void> {
-  return groupsOf(samplesOf(data, c, seed), clips, (sample) => shapeKey(shapeOf(sample, c, clips)));
+  { clips, seed, prior }: { clips: number; seed: number; prior?: PriorData | undefined },
+): AsyncGenerator<readonly StreamedSample[], void, void> {
+  return groupsOf(samplesOf(data, c, seed, prior), clips, (sample) => shapeKey(shapeOf(sample, c, clips)));
 }
 
-/** Samples, checked, epoch after epoch; of what is gone through once no longer than it lasts. One that is loaded late is checked then. */
-export const samplesOf = (data: TrainingData, c: TransformerConfig, seed: number): AsyncGenerator<GivenSample, void, void> =>
+/**
+ * Samples, checked, epoch after epoch; of what is gone through once no longer than it lasts. One that is loaded late is checked then.
+ * @param prior is mixed in: behind n samples stand ⌊n · share / (1 − share)⌋ of it, which have epochs of their own
+ */
+export function samplesOf(
+  data: TrainingData,
+  c: TransformerConfig,
+  seed: number,
+  prior?: PriorData,
+): AsyncGenerator<StreamedSample, void, void> {
+  const own = checkedSamples(data, c, seed, "");
+  return prior ? withPrior(own, checkedSamples(prior.data, c, priorSeed(seed), "prior "), prior.share) : own;
+}
+
+/** @param of what messages put before a sample's name */
+const checkedSamples = (data: TrainingData, c: TransformerConfig, seed: number, of: string): AsyncGenerator<GivenSample, void, void> =>
   epochsOf(data, seed, (sample, name) => {
-    if ("load" in sample) return checkedLate(sample, c, name);
-    checkSample(sample, c, name);
+    if ("load" in sample) return checkedLate(sample, c, of + name);
+    checkSample(sample, c, of + name);
     return sample;
   });
 

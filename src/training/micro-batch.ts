@@ -1,6 +1,6 @@
 /** What a micro-step learns from, clips of one size or a pack, as the trainer sees either. */
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
-import type { PositionTables } from "../models/cogvideox/packed.ts";
+import { latentsOfRows, type PositionTables } from "../models/cogvideox/packed.ts";
 import { type Batch, checkBatch, type NoiseLevels, OFS, shapeKey } from "./batch.ts";
 import { capacityKey, checkPack, clipShares, packedInputs, type PackedBatch } from "./packing/batch.ts";
 import type { MicroShape } from "./record.ts";
@@ -28,6 +28,8 @@ export interface Micro {
   inputs(c: TransformerConfig, levels: NoiseLevels, settings: InputSettings): Record<string, Float32Array | Uint32Array>;
   /** Its loss, of those of its clips. */
   loss(clips: Float32Array): number;
+  /** Of each clip, in its latents' layout. @param predicted by a graph of its shape, as that has it */
+  velocities(c: TransformerConfig, predicted: Float32Array): Float32Array[];
 }
 
 export const microOf = (batch: MicroBatch): Micro => ("capacity" in batch ? ofPack(batch) : ofClips(batch));
@@ -53,6 +55,10 @@ const ofClips = (batch: Batch): Micro => ({
     };
   },
   loss: mean,
+  velocities(_, predicted) {
+    const each = predicted.length / batch.shape.clips;
+    return batch.timesteps.map((_, i) => predicted.subarray(i * each, (i + 1) * each));
+  },
 });
 
 const ofPack = (batch: PackedBatch): Micro => ({
@@ -65,5 +71,9 @@ const ofPack = (batch: PackedBatch): Micro => ({
   loss(clips) {
     const shares = clipShares(batch);
     return clips.reduce((sum, loss, i) => sum + shares[i]! * loss, 0);
+  },
+  velocities(c, predicted) {
+    let at = 0;
+    return batch.clips.map(({ latents: { length }, shape }) => latentsOfRows(c, predicted.subarray(at, (at += length)), shape));
   },
 });

@@ -12,7 +12,8 @@ import type { WeightProvider } from "../run/weight-provider.ts";
 import { fullParameters } from "./full.ts";
 import { loraParameters } from "./lora.ts";
 import { optimizerOf } from "./optimizer.ts";
-import { type MicroShape, microStep, type Recipe } from "./record.ts";
+import { priorOf } from "./prior/options.ts";
+import { type MicroShape, microStep, type Recipe, untrainedGraph } from "./record.ts";
 import type { TrainOptions } from "./options.ts";
 import { Stepper } from "./stepper.ts";
 import { parameterNames } from "./update.ts";
@@ -75,7 +76,10 @@ export function trainingNeeds(
   const [micro, ...updates] = Stepper.graphsOf(microStep(recipe, shape), { optimizer: optimizerOf(options.optimizer), ema, accumulation });
   const whole = compile(micro, caps, options.compile ?? {});
   const update = updates.map((graph) => compile(graph, caps));
-  const measured = measurePlans("training", [whole, ...update]);
+  const untrained =
+    options.prior && priorOf(options.prior).target === "model" ? untrainedGraph(recipe, priorShape(options.prior, shape)) : undefined;
+  const before = untrained ? [compile(untrained, caps, options.compile ?? {})] : [];
+  const measured = measurePlans("training", [whole, ...update, ...before]);
   const layers = layersOf(whole);
   const found = residenceWithin(layers, (residence) => withResidence(measured, residence).peak <= memoryBytes);
   if (!found)
@@ -102,8 +106,14 @@ export function trainingNeeds(
     io: needs.io,
     total: needs.total,
     peak: needs.peak,
-    flops: accumulation * whole.cost.flops + update.reduce((sum, { cost }) => sum + cost.flops, 0),
-    plans: [{ plan, times: accumulation }, ...update.map((plan) => ({ plan, times: 1 }))],
+    flops:
+      accumulation * [whole, ...before].reduce((sum, { cost }) => sum + cost.flops, 0) +
+      update.reduce((sum, { cost }) => sum + cost.flops, 0),
+    plans: [...[plan, ...before].map((plan) => ({ plan, times: accumulation })), ...update.map((plan) => ({ plan, times: 1 }))],
     compile: { ...options.compile, ...found.options },
   };
 }
+
+/** Of the prior clips of a micro-step. */
+const priorShape = (prior: NonNullable<TrainOptions["prior"]>, shape: MicroShape): MicroShape =>
+  "rows" in shape ? shape : { ...shape, clips: Math.ceil(shape.clips * priorOf(prior).share) };

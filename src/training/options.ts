@@ -12,6 +12,7 @@ import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
 import { checkPacking, type PackingOptions } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { type Checkpointing, CHECKPOINTING } from "./record.ts";
+import { type PriorOptions, priorOf } from "./prior/options.ts";
 import type { SamplingOptions } from "./sample.ts";
 import { checkSchedule, type Schedule } from "./schedule.ts";
 import { checkStages, type StageOptions, stagesOf, stepsOf } from "./stages.ts";
@@ -61,6 +62,8 @@ export interface TrainOptions extends Partial<SamplingOptions> {
   readonly compile?: CompileOptions;
   /** Compute the gradients of micro-steps in place of this device. They are added up here in their order: the bytes are the same. */
   readonly workers?: MicroWorkers;
+  /** Clips of what the model can already do, so that it does not forget that. Default: there are none. */
+  readonly prior?: PriorOptions;
   /** Replicas take steps apart, and an outer optimizer steps after each round of them (DiLoCo). Default: there are none. */
   readonly diloco?: DilocoOptions;
   /** A checkpoint of this run, as `save` gave it: it goes on from there, to the same bytes as if it had never stopped. */
@@ -82,6 +85,14 @@ export interface RoundReport {
   readonly received: number;
 }
 
+/** What a clip of a step lost. */
+export interface StepClip {
+  readonly timestep: number;
+  readonly loss: number;
+  /** It showed what the model is to keep. */
+  readonly prior?: true;
+}
+
 /** What is known after a step of training. */
 export interface TrainingStep {
   /** From 1. */
@@ -89,8 +100,8 @@ export interface TrainingStep {
   readonly steps: number;
   /** The mean over the step's clips. */
   readonly loss: number;
-  /** Timestep and loss of each clip. */
-  readonly clips: readonly { readonly timestep: number; readonly loss: number }[];
+  /** Timestep and loss of each clip; is it a prior one? */
+  readonly clips: readonly StepClip[];
   /** Of all gradients, before clipping. */
   readonly gradNorm: number;
   readonly lr: number;
@@ -160,6 +171,9 @@ export function checkOptions(o: TrainOptions): void {
           `got ${beside.length > 1 ? "them" : "it"}; leave ${beside.length > 1 ? "them" : "it"} out`,
       );
   }
+  if (o.prior) priorOf(o.prior);
+  if (o.prior && o.scratch)
+    throw new CogwheelError("training", "drawn weights know nothing that could be kept, got prior with scratch; leave one of them out");
   checkSchedule(o.schedule ?? {});
   checkStages(o, o.schedule?.warmupSteps ?? 0);
   optimizerOf(o.optimizer);
@@ -195,6 +209,7 @@ export function identityOf(
     rank: o.rank ?? 0,
     ranks: o.ranks ?? 1,
     ...(o.diloco ? { diloco: dilocoOf(o.diloco) } : {}),
+    ...(o.prior ? { prior: priorOf(o.prior) } : {}),
     ...draws,
     nullText: typeof draws.nullText === "string" ? draws.nullText : "given",
     ...o.identity,

@@ -8,10 +8,10 @@ import { recordTransformer } from "../models/cogvideox/forward.ts";
 import type { LiveLoras } from "../models/cogvideox/linear.ts";
 import type { PackedCapacity } from "../models/cogvideox/packed.ts";
 import { addNoise } from "../ops/add_noise.ts";
-import { velocityLoss } from "../ops/velocity_loss.ts";
+import { velocityLoss, type VelocityLossArguments } from "../ops/velocity_loss.ts";
 import type { WeightProvider } from "../run/weight-provider.ts";
 import type { BatchShape } from "./batch.ts";
-import { recordPackedLoss } from "./packing/record.ts";
+import { recordPackedLoss, recordPackedPrediction } from "./packing/record.ts";
 import { gradientsOf, standIns, type Trained } from "./parameters.ts";
 import type { RecordedMicro } from "./step-graphs.ts";
 
@@ -52,6 +52,14 @@ export function microStep({ config: c, weights, dtype, trained, checkpointing }:
   return { graph, gradients: gradientsOf([{ of: prediction, gradient }], parameters, checkpointed(checkpointing)) };
 }
 
+/** What the model predicts as its checkpoint has it, whatever is trained: velocities of noised clips of one size, or of a pack. */
+export function untrainedGraph({ config: c, weights, dtype }: Recipe, s: MicroShape): Graph {
+  const graph = new Graph("untrained", (name) => weights.type(name));
+  const { prediction } = "rows" in s ? recordPackedPrediction(graph, c, s, dtype) : recordPrediction(graph, c, s, dtype);
+  graph.output("velocity", prediction);
+  return graph;
+}
+
 /** The forward pass and the loss of clips of one size. */
 function recordLoss(
   graph: Graph,
@@ -60,6 +68,18 @@ function recordLoss(
   dtype: "f32" | "f16",
   loras?: LiveLoras,
 ): { prediction: Tensor; gradient: Tensor; loss: Tensor } {
+  const of = recordPrediction(graph, c, s, dtype, loras);
+  return { prediction: of.prediction, ...graph.unwatched(() => velocityLoss(of)) };
+}
+
+/** The forward pass of clips of one size, and what the loss compares it with. */
+function recordPrediction(
+  graph: Graph,
+  c: TransformerConfig,
+  s: BatchShape,
+  dtype: "f32" | "f16",
+  loras?: LiveLoras,
+): VelocityLossArguments {
   const shape = [s.clips, s.frames, c.out_channels, s.height, s.width];
   const clean = {
     x: graph.input("latents", shape),
@@ -85,7 +105,7 @@ function recordLoss(
     dtype,
     loras,
   );
-  return { prediction, ...graph.unwatched(() => velocityLoss({ ...clean, prediction })) };
+  return { ...clean, prediction };
 }
 
 /** Blocks by the scopes that they are recorded in. */

@@ -8,6 +8,7 @@ import { assertKnown } from "../graph/known-name.ts";
 import type { TrainingData } from "./batches.ts";
 import { drawsOf } from "./draws.ts";
 import { checkPacking, type PackingOptions } from "./packing/packs.ts";
+import type { PriorOptions } from "./prior/options.ts";
 
 /** A stage of a run of training: its steps and sizes, and what differs from the whole run's options. */
 export interface StageOptions {
@@ -15,6 +16,8 @@ export interface StageOptions {
   readonly steps: number;
   /** Default: the run's data. */
   readonly data?: TrainingData;
+  /** Of a run that has `prior`: its clips in this stage. Default: the run's. */
+  readonly prior?: TrainingData;
   /** The full learning rate. Default: the run's. */
   readonly lr?: number;
   /** Clips of one size in a micro-step, or packs; where neither is given, as the run has them. */
@@ -34,6 +37,7 @@ export interface StagePlace {
 /** A stage in its place. */
 export interface PlacedStage extends StagePlace {
   readonly data: TrainingData | undefined;
+  readonly prior: TrainingData | undefined;
   readonly lr: number | undefined;
   readonly batch: number;
   readonly packing: PackingOptions | undefined;
@@ -45,6 +49,7 @@ export interface StagedSteps {
   readonly stages?: readonly StageOptions[] | undefined;
   readonly batch?: number | undefined;
   readonly packing?: PackingOptions | undefined;
+  readonly prior?: PriorOptions | undefined;
 }
 
 /** Stages with their places, in the run's order. */
@@ -64,6 +69,7 @@ export function stagesOf({ steps = 0, stages, batch = 1, packing }: StagedSteps)
     return {
       ...place,
       data: stage.data,
+      prior: stage.prior,
       lr: stage.lr,
       batch: own ? (stage.batch ?? 1) : batch,
       packing: own ? stage.packing : packing,
@@ -77,10 +83,10 @@ export const stageSeed = (seed: number, index: number): number => (index === 0 ?
 /** Steps of a run, of all of its stages. */
 export const stepsOf = (o: StagedSteps): number => stagesOf(o).reduce((sum, { steps }) => sum + steps, 0);
 
-const KEYS: readonly (keyof StageOptions)[] = ["steps", "data", "lr", "batch", "packing"];
+const KEYS: readonly (keyof StageOptions)[] = ["steps", "data", "prior", "lr", "batch", "packing"];
 
 /** Throws for stages that no run can have. @param warmupSteps of the schedule, which every stage begins with */
-export function checkStages({ steps, stages }: StagedSteps, warmupSteps: number): void {
+export function checkStages({ steps, stages, prior }: StagedSteps, warmupSteps: number): void {
   if (!stages) return;
   if (!Array.isArray(stages) || stages.length === 0)
     throw new CogwheelError("training", "stages must be a list of at least one, got none; leave it out for a run without stages");
@@ -95,6 +101,7 @@ export function checkStages({ steps, stages }: StagedSteps, warmupSteps: number)
     if (stage.batch !== undefined && (!Number.isInteger(stage.batch) || stage.batch < 1))
       fail(`batch must be a whole number from 1, got ${stage.batch}; correct it`);
     if (stage.lr !== undefined && !(stage.lr >= 0 && stage.lr < 1e3)) fail(`lr must be a number from 0, got ${stage.lr}; correct it`);
+    if (stage.prior && !prior) fail("prior clips of a stage are kept as the run's prior says, got none; give the run prior too");
     if (stage.packing && stage.batch !== undefined)
       fail(`clips are packed or in batches of one size, got packing and batch ${stage.batch}; give one of them`);
     if (stage.packing) checkPacking(stage.packing);

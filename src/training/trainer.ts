@@ -17,7 +17,9 @@ import { mean, type Micro, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { Trained } from "./parameters.ts";
 import { type MicroWorkers, SharedMicros } from "./micro-workers.ts";
 import { Programs } from "./programs.ts";
-import { type Checkpointing, lossGraph, microStep, type Recipe } from "./record.ts";
+import { priorClips, withPriorLearning } from "./prior/batch.ts";
+import type { Prior } from "./prior/options.ts";
+import { type Checkpointing, lossGraph, microStep, type Recipe, untrainedGraph } from "./record.ts";
 import { Stepper, type StepperProgress } from "./stepper.ts";
 
 /** A transformer that can be trained. */
@@ -159,6 +161,26 @@ export class Trainer implements Disposable {
     const program = await this.#programs.get(`loss of ${micro.key}`, () => lossGraph(this.recipe, batch.shape));
     await program.run({ inputs: this.#inputs(micro, 1, 1), ...(signal ? { signal } : {}) });
     return micro.loss((await program.read("loss", signal)) as Float32Array);
+  }
+
+  /**
+   * A micro-step whose prior clips count `weight`, and are learned as the checkpoint's own weights predict them or, by `clips`, as they are.
+   * @param isPrior of each clip @returns also the operations that it took, as planned
+   */
+  async keeping(
+    batch: MicroBatch,
+    isPrior: readonly boolean[],
+    { weight, target }: Pick<Prior, "weight" | "target">,
+    signal?: AbortSignal,
+  ): Promise<{ batch: MicroBatch; flops: number }> {
+    const level = (timestep: number) => this.#levels.row(timestep, 1, 1).slice(0, 2) as unknown as readonly [number, number];
+    if (target === "clips") return { batch: withPriorLearning(batch, isPrior, { weight, level }), flops: 0 };
+    const prior = microOf(priorClips(batch, isPrior));
+    prior.check(this.model.config, this.#levels.count);
+    const program = await this.#programs.get(`untrained ${prior.key}`, () => untrainedGraph(this.recipe, prior.shape));
+    await program.run({ inputs: this.#inputs(prior, 1, 1), ...(signal ? { signal } : {}) });
+    const velocities = prior.velocities(this.model.config, await program.read("velocity", signal));
+    return { batch: withPriorLearning(batch, isPrior, { weight, level, velocities }), flops: program.plan.cost.flops };
   }
 
   /** Frees what programs have on the device; they are made again when they are asked for. States stay. */

@@ -12,7 +12,7 @@ import { Rounds } from "./diloco/rounds.ts";
 import { componentFiles, type ExportOptions, loraFile, parameterValues } from "./export.ts";
 import { fullParameters } from "./full.ts";
 import { fromScratch, zeroAtFirst } from "./scratch.ts";
-import type { GivenSample } from "./training-sample.ts";
+import type { GivenSample, StreamedSample } from "./training-sample.ts";
 import { loraParameters, type TrainedLora } from "./lora.ts";
 import { mean, type MicroBatch, microOf } from "./micro-batch.ts";
 import type { GradientRecipe } from "./micro-workers.ts";
@@ -20,6 +20,7 @@ import { optimizerOf } from "./optimizer.ts";
 import { checkOptions, identityOf, samplingOptions, type Trainable, type TrainingStep, type TrainOptions } from "./options.ts";
 import { makePack, packedTokens, packsOf } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
+import { priorOf } from "./prior/options.ts";
 import { rateShare } from "./schedule.ts";
 import { heldOutBatch, makeBatch } from "./sample.ts";
 import { StagedRun } from "./staged-run.ts";
@@ -27,7 +28,7 @@ import { type PlacedStage, stageSeed, stagesOf, stepsOf } from "./stages.ts";
 import { type StepReport, Trainer, type TrainingModel } from "./trainer.ts";
 
 /** What a step learns from: of each rank the batches of its micro-steps. */
-type RankedMicros = readonly (readonly (readonly GivenSample[])[])[];
+type RankedMicros = readonly (readonly (readonly StreamedSample[])[])[];
 
 /** What is trained, for those who compute its gradients. */
 const recipeOf = (trained: Trained | TrainedLora, weights: Iterable<string>): GradientRecipe["trained"] =>
@@ -41,6 +42,9 @@ function fullTraining(shapes: ReadonlyMap<string, readonly number[]>, full: NonN
 }
 
 export class TrainingRun implements Disposable {
+  /** Operations of what prior clips are learned as, since the last step that was told. */
+  #priorFlops = 0;
+
   private constructor(
     private readonly gpu: Gpu,
     private readonly model: TrainingModel,
@@ -145,7 +149,7 @@ export class TrainingRun implements Disposable {
     signal?.throwIfAborted();
     const report = await trainer.step(batches, lr);
     const timesteps = batches.map((batch) => microOf(batch).timesteps);
-    return this.#told([{ ...report, timesteps, lr }], stage, step + 1, samples[rank]!);
+    return this.#told([{ ...report, timesteps, lr }], stage, step + 1, [samples[rank]!]);
   }
 
   /** A round of all replicas. @param steps of the round, what each learns from */
@@ -165,7 +169,12 @@ export class TrainingRun implements Disposable {
     const all = replicas.flat();
     const { sent, received } = rounds.moved;
     return {
-      ...this.#told(all, stage, step + steps.length, steps.flat(2)),
+      ...this.#told(
+        all,
+        stage,
+        step + steps.length,
+        replicas.flatMap((_, replica) => steps.map((ranked) => ranked[replica]!)),
+      ),
       round: { steps: steps.length, skipped: all.filter(({ taken }) => !taken).length, sent, received },
     };
   }
@@ -181,13 +190,25 @@ export class TrainingRun implements Disposable {
     let first = 0;
     for (const part of samples[rank]!) {
       batches.push(
-        packing
-          ? await makePack(part, config, packing, sampling, place, first, levels)
-          : await makeBatch(part, config, sampling, place, first, levels),
+        await this.#keeping(
+          packing
+            ? await makePack(part, config, packing, sampling, place, first, levels)
+            : await makeBatch(part, config, sampling, place, first, levels),
+          part.map(({ prior }) => prior === true),
+        ),
       );
       first += part.length;
     }
     return batches;
+  }
+
+  /** The micro-step with its prior clips learned as the options say. */
+  async #keeping(batch: MicroBatch, isPrior: readonly boolean[]): Promise<MicroBatch> {
+    const { prior, signal } = this.options;
+    if (!prior || !isPrior.includes(true)) return batch;
+    const kept = await this.trainer.keeping(batch, isPrior, priorOf(prior), signal);
+    this.#priorFlops += kept.flops;
+    return kept.batch;
   }
 
   /** The learning rate of an update, from 0 in its stage. */
@@ -195,31 +216,43 @@ export class TrainingRun implements Disposable {
     return (lr ?? optimizerOf(this.options.optimizer).lr) * rateShare(this.options.schedule ?? {}, update, steps);
   }
 
-  /** What steps came to together. @param step that is done then @param micros that they learned from */
+  /** What steps came to together. @param step that is done then @param micros of each, that it learned from */
   #told(
     steps: readonly ReplicaStep[],
     { index, packing }: PlacedStage,
     step: number,
-    micros: readonly (readonly GivenSample[])[],
+    micros: readonly (readonly (readonly StreamedSample[])[])[],
   ): Omit<TrainingStep, "seconds"> {
     const { options } = this;
     const { lr, lossScale } = steps.at(-1)!;
     const of = (what: (step: StepReport) => number): number => mean(steps.map(what));
+    const priorFlops = this.#priorFlops;
+    this.#priorFlops = 0;
     return {
       step,
       steps: stepsOf(options),
       ...(options.stages ? { stage: index + 1 } : {}),
       loss: of(({ loss }) => loss),
-      clips: steps.flatMap(({ timesteps, losses }) =>
-        timesteps.flatMap((each, i) => each.map((timestep, j) => ({ timestep, loss: losses[i]![j]! }))),
+      clips: steps.flatMap(({ timesteps, losses }, n) =>
+        timesteps.flatMap((each, i) =>
+          each.map((timestep, j) => ({
+            timestep,
+            loss: losses[i]![j]!,
+            ...(micros[n]![i]![j]!.prior ? { prior: true as const } : {}),
+          })),
+        ),
       ),
       gradNorm: of(({ gradNorm }) => gradNorm),
       lr,
       skipped: steps.every(({ taken }) => !taken),
       lossScale,
-      flops: steps.reduce((sum, { flops }) => sum + flops, 0),
+      flops: steps.reduce((sum, { flops }) => sum + flops, priorFlops),
       ...(packing
-        ? { fill: micros.flat().reduce((n, sample) => n + packedTokens(this.model.config, sample), 0) / (packing.budget * micros.length) }
+        ? {
+            fill:
+              micros.flat(2).reduce((n, sample) => n + packedTokens(this.model.config, sample), 0) /
+              (packing.budget * micros.flat().length),
+          }
         : {}),
     };
   }
@@ -243,12 +276,14 @@ export class TrainingRun implements Disposable {
     batch: clips,
     packing,
     data = this.data,
-  }: PlacedStage): AsyncGenerator<(readonly GivenSample[])[][], void, void> {
-    let step: (readonly GivenSample[])[][] = [[]];
+    prior: kept = this.options.prior?.data,
+  }: PlacedStage): AsyncGenerator<(readonly StreamedSample[])[][], void, void> {
+    let step: (readonly StreamedSample[])[][] = [[]];
     const { accumulation = 1, diloco, ranks = diloco ? dilocoOf(diloco).replicas : 1 } = this.options;
     const seed = stageSeed(samplingOptions(this.options).seed, index);
     const { config } = this.model;
-    const stream = packing ? packsOf(data, config, { packing, seed }) : batchesOf(data, config, { clips, seed });
+    const prior = kept && { data: kept, share: priorOf(this.options.prior!).share };
+    const stream = packing ? packsOf(data, config, { packing, seed, prior }) : batchesOf(data, config, { clips, seed, prior });
     for await (const batch of stream) {
       step.at(-1)!.push(batch);
       if (step.at(-1)!.length < accumulation) continue;

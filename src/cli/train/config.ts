@@ -5,6 +5,7 @@ import { parseJsonObject } from "../../base/json-scan.ts";
 import { bytesOfText } from "../../base/units.ts";
 import { defined } from "../../pipelines/options.ts";
 import type { TrainOptions } from "../../training/options.ts";
+import { type PriorOptions, priorOf } from "../../training/prior/options.ts";
 import { readInput } from "../files.ts";
 import { checkKeys, flagName, type KeyTable, TRAIN_TABLE, type TrainKeyName } from "./keys.ts";
 import { type StageConfig, stageConfigs, stageOptions } from "./stages.ts";
@@ -30,6 +31,8 @@ export interface TrainConfig {
   readonly ema?: number;
   readonly nullText: "zeros" | "empty";
   readonly checkpointEvery: number;
+  /** Folder of clips that show what the model is to keep. */
+  readonly prior?: string;
   readonly heldOut?: string;
   readonly heldOutEvery: number;
   /** Folder of another run. */
@@ -37,8 +40,10 @@ export interface TrainConfig {
   readonly sampleEvery: number;
   readonly samplePrompts?: readonly string[];
   readonly sampleSteps?: number;
-  /** What `train` takes of it. */
+  /** What `train` takes of it, without data. */
   readonly options: TrainOptions;
+  /** How prior clips are kept, where there are some. */
+  readonly keeping?: Omit<PriorOptions, "data">;
 }
 
 const DILOCO_KEYS = ["replicas", "outerLr", "outerMomentum", "exchange", "innerState"] as const;
@@ -107,6 +112,9 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     !(Number(given["sampleEvery"] ?? 0) > 0),
     "validation clips are made with sampleEvery above 0",
   );
+  contradiction(["priorShare", "priorWeight", "priorTarget"], !has("prior"), "they are of the clips that prior names");
+  contradiction(["prior"], given["scratch"] === true, "drawn weights know nothing that could be kept");
+  if (has("prior")) priorOf(keepingOf(given));
   contradiction(DILOCO_KEYS, !has("diloco"), "replicas train apart with diloco, the steps of a round");
   contradiction(["ema"], has("diloco"), "an average is kept of steps that follow on each other, and those of diloco's replicas do not");
   if (given["outerLr"] === 0) fail("outerLr must be a number above 0, got 0; 0.7 is usual");
@@ -141,6 +149,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
       "dtype",
       "imageNoises",
       "ema",
+      "prior",
       "heldOut",
       "beside",
       "samplePrompts",
@@ -156,8 +165,12 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     heldOutEvery: (given["heldOutEvery"] as number | undefined) ?? 100,
     sampleEvery: (given["sampleEvery"] as number | undefined) ?? 0,
     options,
+    ...(has("prior") ? { keeping: keepingOf(given) } : {}),
   };
 }
+
+const keepingOf = ({ priorShare: share, priorWeight: weight, priorTarget: target }: Readonly<Record<string, unknown>>) =>
+  defined({ share, weight, target }) as Omit<PriorOptions, "data">;
 
 /** How parameters are updated, whatever they are of: what `train` and `trainVae` take of those keys. */
 export function updatesOf(given: Readonly<Record<string, unknown>>): Pick<TrainOptions, "optimizer" | "schedule" | "maxGradNorm" | "ema"> {

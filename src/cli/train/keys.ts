@@ -52,6 +52,12 @@ export const TRAIN_KEYS = {
   fps: key("number", "frames a second that are taken of a clip", "the model's own rate", { min: 0 }),
   cache: key("path", "folder for encoded clips and captions", "this user's caches"),
   imageNoises: key("whole", "draws of noise that an image is encoded with, for image-to-video models", "4", { min: 1 }),
+  prior: key("path", "folder of clips of what the model can already do, which it is to keep", "none"),
+  priorShare: key("share", "of prior: its clips' share of what is learned from", "0.5"),
+  priorWeight: key("number", "of prior: what the loss of its clips counts, where others count 1", "1", { min: 0 }),
+  priorTarget: key("choice", "of prior: learn its clips as the model has them before the run, or as they are", "model", {
+    choices: ["model", "clips"],
+  }),
   steps: key("whole", "steps of the run", "1000", { min: 1 }),
   seed: key("whole", "decides every draw of the run", "0", { min: 0 }),
   batch: key("whole", "clips of one size in a micro-step", "1", { min: 1 }),

@@ -47,11 +47,12 @@ export interface TrainPlan extends StagePlan {
 
 /** What the largest clips or packs of every stage take. */
 export async function planOf(
-  { options, stages, memory }: TrainConfig,
+  config: TrainConfig,
   model: CogVideoX,
   { progress, signal }: { progress: Progress; signal: AbortSignal },
 ): Promise<TrainPlan> {
-  const needs = stages.map((stage) => needsOf(options, model, stage, memory));
+  const { options, stages } = config;
+  const needs = stages.map((stage) => needsOf(config, model, stage));
   const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
   const clock = rates && new Clock(rates);
   const planned = needs.map(({ plans, compile: _, ...of }, i) => ({
@@ -80,13 +81,13 @@ function roundOf({ steps, replicas, exchange, innerState }: Diloco, { parameters
 }
 
 /** How frozen weights lie on the device: as the stage wants it that leaves the least room for them. */
-export function streamedWeights({ options, stages, memory }: TrainConfig, model: CogVideoX): CompileOptions | undefined {
-  if (memory === undefined) return undefined;
-  return stages.map((stage) => needsOf(options, model, stage, memory)).reduce((a, b) => (a.streamed >= b.streamed ? a : b)).compile;
+export function streamedWeights(config: TrainConfig, model: CogVideoX): CompileOptions | undefined {
+  if (config.memory === undefined) return undefined;
+  return config.stages.map((stage) => needsOf(config, model, stage)).reduce((a, b) => (a.streamed >= b.streamed ? a : b)).compile;
 }
 
 /** What a step takes on the largest clips of a stage, or on its packs. */
-function needsOf(options: TrainConfig["options"], model: CogVideoX, stage: StageConfig, memory?: number): TrainingNeeds {
+function needsOf({ options, keeping, memory }: TrainConfig, model: CogVideoX, stage: StageConfig): TrainingNeeds {
   const { rules, configs, defaults } = model;
   const sizes = sizesOf(stage, model);
   const size = clipSize(defaults.width, defaults.height, sizes.resolution, rules.spatial * rules.patchSize);
@@ -101,7 +102,7 @@ function needsOf(options: TrainConfig["options"], model: CogVideoX, stage: Stage
   if (packing) checkTokens(stage, tokensOf(configs.transformer, { ...largest, text: textLength }).all, "a clip of the model's own aspect");
   return trainingNeeds(
     { config: configs.transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
-    options,
+    keeping ? { ...options, prior: { ...keeping, data: [] } } : options,
     packing ? capacityOf(configs.transformer, packing) : { clips: batch, ...largest, textLength },
     memory,
   );

@@ -13,13 +13,16 @@ export interface PreparedStage extends StageConfig {
   readonly sizes: ClipSizes;
   readonly rows: readonly ClipRow[];
   readonly prepared: PreparedClips;
+  /** Clips that show what the model is to keep. */
+  readonly prior?: PreparedClips;
 }
 
+/** @param prior clips that show what the model is to keep, which are in every stage, of its sizes */
 export async function preparedStages(
   stages: readonly StageConfig[],
   model: CogVideoX,
   folder: ClipFolder,
-  { onProgress, ...options }: Omit<PrepareTogetherOptions, "sizes">,
+  { prior: kept, onProgress, ...options }: Omit<PrepareTogetherOptions, "sizes"> & { readonly prior?: ClipFolder },
 ): Promise<PreparedStage[]> {
   // What can be told without reading a clip is told first, of all stages.
   const asked = stages.map((stage) => ({
@@ -29,20 +32,20 @@ export async function preparedStages(
   }));
   const all: PreparedStage[] = [];
   for (const stage of asked) {
-    const prepared = await prepareTogether(
-      model,
-      { ...folder, rows: stage.rows },
-      {
+    const prepare = (clips: ClipFolder, which: string): Promise<PreparedClips> =>
+      prepareTogether(model, clips, {
         ...options,
         sizes: stage.sizes,
         ...(onProgress
-          ? { onProgress: (what, done, detail) => onProgress(stage.name ? `${stage.name}: ${what}` : what, done, detail) }
+          ? { onProgress: (what, done, detail) => onProgress([stage.name, which, what].filter(Boolean).join(": "), done, detail) }
           : {}),
-      },
-    );
+      });
+    const prepared = await prepare({ ...folder, rows: stage.rows }, "");
     await checkBudget(stage, model, prepared);
     if (stage.pictures !== undefined) await kindsOf(prepared, stage.pictures);
-    all.push({ ...stage, prepared });
+    const prior = kept && (await prepare(kept, "prior"));
+    if (prior) await checkBudget(stage, model, prior);
+    all.push({ ...stage, prepared, ...(prior ? { prior } : {}) });
   }
   return all;
 }
@@ -50,10 +53,18 @@ export async function preparedStages(
 /** What a run that goes on must find again of its data. */
 export function identityOf(stages: readonly PreparedStage[]): RunIdentity {
   const [first] = stages as [PreparedStage];
-  const of = ({ prepared: { identity }, pictures }: PreparedStage) => ({ ...identity, ...(pictures === undefined ? {} : { pictures }) });
+  const of = ({ prepared: { identity }, pictures, prior }: PreparedStage) => ({
+    ...identity,
+    ...(pictures === undefined ? {} : { pictures }),
+    ...(prior ? { priorData: prior.identity["data"], priorClips: prior.identity["clips"] } : {}),
+  });
   if (first.name === "") return of(first);
   // The model is that of the first; what differs is told by the name of what it is.
   const { weights, encoders } = first.prepared.identity;
   const each = (key: string): unknown[] => stages.map((stage) => (of(stage) as Record<string, unknown>)[key] ?? null);
-  return { weights, encoders, ...Object.fromEntries(["data", "clips", "sizes", "imageNoises", "pictures"].map((key) => [key, each(key)])) };
+  return {
+    weights,
+    encoders,
+    ...Object.fromEntries(["data", "clips", "sizes", "imageNoises", "pictures", "priorData", "priorClips"].map((key) => [key, each(key)])),
+  };
 }

@@ -48,7 +48,9 @@ export function reportPage({
   const quarter = (t: number): number => Math.min(3, Math.floor((4 * t) / timesteps));
   const losses: Line[] = [0, 1, 2, 3].map((q) => ({
     name: `timesteps ${Math.ceil((timesteps * q) / 4)} to ${Math.ceil((timesteps * (q + 1)) / 4) - 1}`,
-    points: smoothed(log.flatMap(({ step, clips: of }) => of.filter((c) => quarter(c.timestep) === q).map((c) => [step, c.loss] as const))),
+    points: smoothed(
+      log.flatMap(({ step, clips: of }) => of.filter((c) => !c.prior && quarter(c.timestep) === q).map((c) => [step, c.loss] as const)),
+    ),
   }));
   const curve = (name: string, of: (step: LoggedStep) => number): Line => ({ name, points: smoothed(log.map((s) => [s.step, of(s)])) });
   const skipped = log.reduce((sum, step) => sum + (step.round?.skipped ?? Number(step.skipped ?? false)), 0);
@@ -65,6 +67,7 @@ export function reportPage({
     charts: [
       chart("loss, by quarter of the timesteps", losses, along),
       chart("loss", [curve("of all clips", ({ loss }) => loss)], along),
+      chart("loss of prior clips", [curve("of prior clips", priorLoss)], along),
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
       chart(`memory of the adapter, ${memory.unit}`, [curve("allocated", ({ bytes }) => bytes / memory.bytes)], along),
@@ -79,6 +82,12 @@ export function reportPage({
     ],
     below: clipTable(clips, sampled),
   });
+}
+
+/** Of a step's prior clips; none where it had none. */
+function priorLoss({ clips }: LoggedStep): number {
+  const losses = clips.filter(({ prior }) => prior).map(({ loss }) => loss);
+  return losses.length ? losses.reduce((sum, loss) => sum + loss, 0) / losses.length : Number.NaN;
 }
 
 /** Of each tenth of the timesteps how many clips were drawn there. */

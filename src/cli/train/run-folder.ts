@@ -6,7 +6,7 @@ import { appendFile, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
-import type { RoundReport } from "../../training/options.ts";
+import type { RoundReport, StepClip } from "../../training/options.ts";
 import { systemWords } from "../../platform/system-error.ts";
 import { checkWritable } from "#platform";
 import { writeWhole } from "../files.ts";
@@ -15,7 +15,7 @@ import { writeWhole } from "../files.ts";
 export interface LoggedStep {
   readonly step: number;
   readonly loss: number;
-  readonly clips: readonly { readonly timestep: number; readonly loss: number }[];
+  readonly clips: readonly StepClip[];
   readonly gradNorm: number;
   readonly lr: number;
   readonly seconds: number;

@@ -2,12 +2,14 @@
 import { resolve } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { openClips } from "../../data/folder.ts";
+import type { PreparedClips } from "../../data/prepared.ts";
 import { clipSamples, emptyText } from "../../data/samples.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
 import { bytesText } from "../../base/units.ts";
 import { LORA_FILE } from "../../training/export.ts";
 import { expectRunOf } from "../../training/checkpoint.ts";
+import { priorSeed } from "../../training/prior/stream.ts";
 import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
 import { HERE } from "../../tasks/encoding.ts";
@@ -22,7 +24,7 @@ import { readConfig } from "./config.ts";
 import { HeldOut } from "./held-out.ts";
 import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
 import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
-import { heldOutOf, RunFolder } from "./run-folder.ts";
+import { heldOutOf, type LoggedStep, RunFolder } from "./run-folder.ts";
 import { RunLock } from "../run-lock.ts";
 import { type LedRun, leadRun } from "./lead.ts";
 import { begun, Steps, type TrainingWork } from "./steps.ts";
@@ -46,6 +48,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     [
       ["the config", file],
       ["--data", config.data],
+      ["--prior", config.prior],
       ["--model", config.model],
       ["--vae", config.vae],
     ],
@@ -92,7 +95,8 @@ async function runSteps(
 ): Promise<void> {
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
-  for (const warning of clips.warnings) progress.note(warning);
+  const kept = config.prior === undefined ? undefined : await openClips(config.prior);
+  for (const warning of [...clips.warnings, ...(kept?.warnings ?? [])]) progress.note(warning);
   const shared = {
     ...defined({ cache: config.cache, imageNoises: config.imageNoises }),
     emptyText: config.nullText === "empty",
@@ -102,15 +106,16 @@ async function runSteps(
     onWarning: (message: string) => progress.note(message),
   };
   const beside = config.beside === undefined ? [] : await heldOutOf(config.beside);
-  const stages = await preparedStages(config.stages, model, clips, shared);
+  const stages = await preparedStages(config.stages, model, clips, { ...shared, ...defined({ prior: kept }) });
   const [first] = stages as [PreparedStage];
   const last = stages.at(-1)!;
   if (!json) {
     print(`${model.gpu.name}${model.gpu.caps.kind === "software" ? " (software)" : ""}, ${config.options.dtype ?? model.dtype}`);
     if (model.gpu.advice) print(model.gpu.advice);
-    for (const { name, prepared } of stages) {
-      const without = prepared.broken.length ? `, ${prepared.broken.length} left out` : "";
-      print(`${name && `${name}: `}${prepared.clips.length} clips of ${clips.label}${without}`);
+    for (const { name, prepared, prior } of stages) {
+      const of = ({ clips: { length }, broken }: PreparedClips, label: string): string =>
+        `${length} clips of ${label}${broken.length ? `, ${broken.length} left out` : ""}`;
+      print(`${name && `${name}: `}${of(prepared, clips.label)}${prior ? `; to keep what ${of(prior, kept!.label)} show` : ""}`);
     }
     for (const [who, count] of led?.encoding.shares ?? []) print(`${count} clips and captions encoded ${who === HERE ? who : `by ${who}`}`);
   }
@@ -121,16 +126,20 @@ async function runSteps(
           model,
           folder,
           { ...shared, sizes: last.sizes, clips: config.heldOut, beside },
-          new Set(stages.flatMap(({ prepared }) => prepared.clips.map(({ content }) => content))),
+          new Set(stages.flatMap(({ prepared, prior }) => [...prepared.clips, ...(prior?.clips ?? [])].map(({ content }) => content))),
         );
   // Streamed weights give the same bytes as those that stay.
   const streamed = streamedWeights(config, model);
   const data = stages.map(({ prepared, pictures }, i) =>
     clipSamples(model, prepared, { seed: stageSeed(config.seed, i), ...defined({ pictures }) }),
   );
+  const prior = stages.map(({ prior }, i) => prior && clipSamples(model, prior, { seed: priorSeed(stageSeed(config.seed, i)) }));
   await using training = train(model, data[0]!, {
     ...(led ? led.withWorkers(config.options) : config.options),
-    ...(config.options.stages ? { stages: config.options.stages.map((stage, i) => ({ ...stage, data: data[i]! })) } : {}),
+    ...(config.options.stages
+      ? { stages: config.options.stages.map((stage, i) => ({ ...stage, ...defined({ data: data[i], prior: prior[i] }) })) }
+      : {}),
+    ...(prior[0] ? { prior: { ...config.keeping, data: prior[0] } } : {}),
     nullText: config.nullText === "empty" ? await emptyText(first.prepared) : "zeros",
     identity: identityOf(stages),
     ...(streamed ? { compile: streamed } : {}),
@@ -155,17 +164,18 @@ async function runSteps(
   const seconds = (performance.now() - begin) / 1000;
   const learned = log.slice(from).reduce((sum, step) => sum + step.clips.length, 0);
   const recent = log.slice(-100);
-  const loss = recent.reduce((sum, step) => sum + step.loss, 0) / Math.max(1, recent.length);
+  const { loss, priorLoss } = lossesOf(recent);
   const unseen = heldOut?.losses.at(-1)?.loss;
   const result = resolve(folder.at(config.full ? "transformer" : LORA_FILE));
   const counts = stages.map(({ prepared }) => prepared.clips.length);
   // Of this process, as the seconds are.
   const moved = log.filter(({ step }) => step > from).reduce((sum, { round }) => sum + (round ? round.sent + round.received : 0), 0);
-  const leftOut = [...new Set(stages.flatMap(({ prepared }) => prepared.broken))];
+  const leftOut = [...new Set(stages.flatMap(({ prepared, prior }) => [...prepared.broken, ...(prior?.broken ?? [])]))];
   if (json)
     return printJson({
       steps: done,
       loss,
+      ...defined({ priorLoss }),
       ...(unseen === undefined ? {} : { heldOutLoss: unseen }),
       seconds,
       clips: config.options.stages ? counts : counts[0]!,
@@ -175,8 +185,17 @@ async function runSteps(
       files: [result],
     });
   print(`${done} steps, ${learned} clips in ${seconds.toFixed(0)} s; loss of the last ${recent.length} steps ${loss.toFixed(4)}`);
+  if (priorLoss !== undefined) print(`loss of prior clips in them ${priorLoss.toPrecision(3)}`);
   if (moved > 0) print(`${bytesText(moved, 1)} exchanged with workers`);
   for (const [worker, count] of led?.leader.shares ?? []) print(`${count} ${led!.what} by ${worker}`);
   if (unseen !== undefined) print(`loss on held-out clips ${unseen.toFixed(4)}`);
   printPath(result);
+}
+
+/** The mean of steps; with prior clips among theirs, of each kind of clip. */
+function lossesOf(steps: readonly LoggedStep[]): { loss: number; priorLoss?: number } {
+  const mean = (of: readonly number[]): number => of.reduce((sum, loss) => sum + loss, 0) / Math.max(1, of.length);
+  const clips = steps.flatMap((step) => step.clips);
+  const of = (prior: boolean): number[] => clips.filter((clip) => (clip.prior ?? false) === prior).map(({ loss }) => loss);
+  return of(true).length ? { loss: mean(of(false)), priorLoss: mean(of(true)) } : { loss: mean(steps.map(({ loss }) => loss)) };
 }

@@ -139,8 +139,9 @@ export class Steps {
   async #page(running: boolean): Promise<string> {
     const { config, model } = this.work;
     const { lora, full, optimizer, diloco } = config.options;
-    const clipsOf = ({ name, prepared: { clips, broken } }: PreparedStage): string =>
-      `${name && `${name}: `}${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}`;
+    const clipsOf = ({ name, prepared: { clips, broken }, prior }: PreparedStage): string =>
+      `${name && `${name}: `}${clips.length}${broken.length ? `, ${broken.length} broken ones left out: ${broken.join(", ")}` : ""}` +
+      (prior ? `; ${prior.clips.length} prior ones of ${config.prior}` : "");
     const { heldOut, validation } = this.shown;
     return reportPage({
       title: `Training on ${config.data}`,

@@ -260,14 +260,30 @@ export function ropeGrid(c: TransformerConfig, { frames, height, width }: Packed
   return rope === "prefix" ? { ...grid, crop: null } : grid;
 }
 
+type PatchSizes = Pick<TransformerConfig, "patch_size" | "patch_size_t">;
+type LatentShape = readonly [frames: number, channels: number, height: number, width: number];
+
 /** latents [F, C, H, W] → [V, C·pt·p·p], a patch a row, its values in the order (channel, frame, row, column). */
-export function patchRows(
-  c: Pick<TransformerConfig, "patch_size" | "patch_size_t">,
-  latents: Float32Array,
-  [frames, channels, height, width]: readonly [number, number, number, number],
-): Float32Array {
-  const [p, pt] = [c.patch_size, c.patch_size_t ?? 1];
+export function patchRows(c: PatchSizes, latents: Float32Array, shape: LatentShape): Float32Array {
   const out = new Float32Array(latents.length);
+  alongPatches(c, shape, (row, latent) => {
+    out[row] = latents[latent]!;
+  });
+  return out;
+}
+
+/** The way back: [V, C·pt·p·p] → latents [F, C, H, W]. */
+export function latentsOfRows(c: PatchSizes, rows: Float32Array, shape: LatentShape): Float32Array {
+  const out = new Float32Array(rows.length);
+  alongPatches(c, shape, (row, latent) => {
+    out[latent] = rows[row]!;
+  });
+  return out;
+}
+
+/** Each value's place in the rows and in the latents. */
+function alongPatches(c: PatchSizes, [frames, channels, height, width]: LatentShape, place: (row: number, latent: number) => void): void {
+  const [p, pt] = [c.patch_size, c.patch_size_t ?? 1];
   let at = 0;
   for (let t = 0; t < frames; t += pt)
     for (let y = 0; y < height; y += p)
@@ -276,7 +292,6 @@ export function patchRows(
           for (let i = 0; i < pt; i++)
             for (let j = 0; j < p; j++) {
               const from = (((t + i) * channels + ch) * height + y + j) * width + x;
-              for (let k = 0; k < p; k++) out[at++] = latents[from + k]!;
+              for (let k = 0; k < p; k++) place(at++, from + k);
             }
-  return out;
 }

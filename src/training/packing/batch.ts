@@ -26,6 +26,8 @@ export interface ClipOfPack {
   readonly condition?: Float32Array;
   /** For models that have the embedding. Default 2. */
   readonly ofs?: number;
+  /** What its loss counts in what is differentiated. Default 1. */
+  readonly weight?: number;
 }
 
 /** What a pack's loss is the mean of: of each clip's mean, as for clips one by one, or of all values, so that longer clips count more. */
@@ -126,7 +128,8 @@ export function packedInputs(
     text.set(clip.text, word);
     const count = clip.latents.length / width;
     rows.fill(i, row, row + count);
-    table.set(levels.row(clip.timestep, clip.latents.length, (lossScale * shares[i]!) / micros), 4 * i);
+    const weight = ((lossScale * shares[i]!) / micros) * (clip.weight ?? 1);
+    table.set(levels.row(clip.timestep, clip.latents.length, weight), 4 * i);
     row += count;
     word += clip.text.length;
   }

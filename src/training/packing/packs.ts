@@ -5,7 +5,8 @@ import type { TransformerConfig } from "../../models/cogvideox/config.ts";
 import type { PackedCapacity, RopeRule } from "../../models/cogvideox/packed.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import { samplesOf, type TrainingData } from "../batches.ts";
-import { type GivenSample, textTokens } from "../training-sample.ts";
+import type { PriorData } from "../prior/stream.ts";
+import { type GivenSample, type StreamedSample, textTokens } from "../training-sample.ts";
 import { drawClip, paddedFrames, type SamplingOptions } from "../sample.ts";
 import { drawsOfRank, type TimestepPlace, timestepsOf } from "../timesteps.ts";
 import { PACK_AVERAGES, type PackAverage, type PackedBatch } from "./batch.ts";
@@ -44,7 +45,7 @@ const mostClips = (c: TransformerConfig, budget: number): number =>
 
 interface Packable {
   readonly tokens: number;
-  readonly sample: GivenSample;
+  readonly sample: StreamedSample;
 }
 
 /** Tokens of a sample in a pack. */
@@ -57,11 +58,11 @@ export function packedTokens(c: TransformerConfig, sample: GivenSample): number 
 export async function* packsOf(
   data: TrainingData,
   c: TransformerConfig,
-  { packing, seed }: { packing: PackingOptions; seed: number },
-): AsyncGenerator<readonly GivenSample[], void, void> {
+  { packing, seed, prior }: { packing: PackingOptions; seed: number; prior?: PriorData | undefined },
+): AsyncGenerator<readonly StreamedSample[], void, void> {
   const { budget, clips = mostClips(c, budget), window = 256 } = packing;
   const packer = new Packer<Packable>({ budget, clips, window });
-  for await (const sample of samplesOf(data, c, seed)) {
+  for await (const sample of samplesOf(data, c, seed, prior)) {
     packer.add({ tokens: packedTokens(c, sample), sample });
     if (!packer.wants) yield packer.next()!.map((one) => one.sample);
   }

@@ -7,7 +7,7 @@ import type { LiveLoras } from "../../models/cogvideox/linear.ts";
 import { type PackedCapacity, recordPackedTransformer } from "../../models/cogvideox/packed.ts";
 import { addNoise } from "../../ops/add_noise.ts";
 import { joinColumns } from "../../ops/join_columns.ts";
-import { velocityLoss } from "../../ops/velocity_loss.ts";
+import { velocityLoss, type VelocityLossArguments } from "../../ops/velocity_loss.ts";
 import { rowWidth } from "./batch.ts";
 
 /** → the prediction, the gradient of the scalar that is differentiated with respect to it, and the clips' losses [G + 1], the last one 0. */
@@ -18,6 +18,18 @@ export function recordPackedLoss(
   dtype: "f32" | "f16",
   loras?: LiveLoras,
 ): { prediction: Tensor; gradient: Tensor; loss: Tensor } {
+  const of = recordPackedPrediction(graph, c, capacity, dtype, loras);
+  return { prediction: of.prediction, ...graph.unwatched(() => velocityLoss(of)) };
+}
+
+/** The forward pass alone, and what the loss compares it with. */
+export function recordPackedPrediction(
+  graph: Graph,
+  c: TransformerConfig,
+  capacity: PackedCapacity,
+  dtype: "f32" | "f16",
+  loras?: LiveLoras,
+): VelocityLossArguments {
   const width = rowWidth(c, c.out_channels);
   if (width % 4)
     throw new CogwheelError("training", `packing takes patches whose values are a multiple of 4, got ${width}; train this model unpacked`);
@@ -42,5 +54,5 @@ export function recordPackedLoss(
     dtype,
     loras,
   );
-  return { prediction, ...graph.unwatched(() => velocityLoss({ ...clean, prediction })) };
+  return { ...clean, prediction };
 }
