@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import { shapeKey } from "./batch.ts";
 import { drawsOf } from "./draws.ts";
-import { type PriorData, priorSeed, withPrior } from "./prior/stream.ts";
+import { priorSeed, withPrior } from "./prior/stream.ts";
 import type { GivenSample, LateSample, StreamedSample } from "./training-sample.ts";
 import { checkSample, shapeOf } from "./sample.ts";
 
@@ -15,6 +15,13 @@ export type DataOf<S> = readonly S[] | ((epoch: number) => Iterable<S> | AsyncIt
 
 /** What a transformer learns from. */
 export type TrainingData = DataOf<GivenSample>;
+
+/** Samples of what the model is to keep, among those that it learns. */
+export interface PriorData {
+  readonly data: TrainingData;
+  /** Of all samples; above 0 and below 1. */
+  readonly share: number;
+}
 
 /** Batches of `clips` samples of one size, of a transformer's data. */
 export function batchesOf(

@@ -164,7 +164,7 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * A micro-step whose prior clips count `weight`, and are learned as the checkpoint's own weights predict them or, by `clips`, as they are.
+   * A micro-step whose prior clips count `weight`, and are learned as the checkpoint's own weights predict them, or as they are.
    * @param isPrior of each clip @returns also the operations that it took, as planned
    */
   async keeping(

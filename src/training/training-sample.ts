@@ -39,7 +39,7 @@ export interface LateSample {
 /** What data may give: samples, or their sizes and how to load them. */
 export type GivenSample = TrainingSample | LateSample;
 
-/** A sample in a run's stream; a prior one shows what the model is to keep (prior.ts). */
+/** A sample in a run's stream; a prior one shows what the model is to keep (prior/). */
 export type StreamedSample = GivenSample & { readonly prior?: true };
 
 export const textTokens = (sample: GivenSample, { text_embed_dim }: Pick<TransformerConfig, "text_embed_dim">): number =>

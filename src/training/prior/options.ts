@@ -3,13 +3,16 @@ import { CogwheelError } from "../../base/errors.ts";
 import { assertKnown } from "../../graph/known-name.ts";
 import type { TrainingData } from "../batches.ts";
 
-/**
- * `model`: prior clips are learned as the model had them before the run: at each clip's noise the velocity that the checkpoint's own weights
- * predict. What does not change loses nothing then. `clips`: as the clips are, by the loss of all others (DreamBooth, arXiv:2208.12242).
- */
 export const PRIOR_TARGETS = ["model", "clips"] as const;
+
+/**
+ * What prior clips are learned as. `model`: as the model had them before the run, at each clip's noise the velocity that the checkpoint's
+ * own weights predict; a model that has not changed loses nothing by it. `clips`: as they are, by the loss of all others (DreamBooth,
+ * arXiv:2208.12242).
+ */
 export type PriorTarget = (typeof PRIOR_TARGETS)[number];
 
+/** What `train` keeps of what the model can already do, while it learns something else. */
 export interface PriorOptions {
   /** Clips of what the model can already do, such as it generates itself. */
   readonly data: TrainingData;

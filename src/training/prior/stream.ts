@@ -1,13 +1,6 @@
 /** Samples of what the model is to keep, among those that it learns. */
-import type { TrainingData } from "../batches.ts";
 import { drawsOf } from "../draws.ts";
 import type { GivenSample, StreamedSample } from "../training-sample.ts";
-
-export interface PriorData {
-  readonly data: TrainingData;
-  /** Of all samples; above 0 and below 1. */
-  readonly share: number;
-}
 
 /** The seed that prior samples are shuffled by. */
 export const priorSeed = (seed: number): number => drawsOf(seed, "prior", 0).below(2 ** 31);
