@@ -30,7 +30,8 @@ export class Overall {
   /** Seconds of a unit of weight: known from the start, or learnt from the steps. */
   #unit: number | undefined;
   #stage: Stage | undefined;
-  #began = 0;
+  /** Since when a stage's pace counts: its begin, of steps the end of the first. */
+  #from = { at: 0, share: 0 };
   #most = 0;
 
   /** @param known are the weights seconds? @param now milliseconds */
@@ -46,7 +47,7 @@ export class Overall {
 
   /** A share of a stage is done; the stages before it are over, or were not needed. */
   at(stage: Stage, done: number): OverallProgress {
-    if (stage !== this.#stage) [this.#stage, this.#began] = [stage, this.now()];
+    if (stage !== this.#stage) [this.#stage, this.#from] = [stage, { at: this.now(), share: 0 }];
     const index = this.#parts.findIndex((part) => part.stage === stage);
     // What nobody expected (a preview's colours) takes nothing of the whole.
     if (index < 0) return { overall: this.#most };
@@ -55,8 +56,12 @@ export class Overall {
     const sum = (parts: readonly ExpectedPart[]): number => parts.reduce((all, part) => all + part.weight, 0);
     const [before, after] = [sum(this.#parts.slice(0, index)), sum(this.#parts.slice(index + 1))];
     if (this.#total > 0) this.#most = Math.max(this.#most, Math.min(1, (before + share * weight) / this.#total));
-    const elapsed = (this.now() - this.#began) / 1000;
-    const paced = share > 0 && elapsed > 0 ? elapsed / share : undefined;
+    const elapsed = (this.now() - this.#from.at) / 1000;
+    const gained = share - this.#from.share;
+    const first = stage === "denoise" && this.#from.share === 0;
+    // What is known of a step is better than the first one, which may hold the compilation of its kernels.
+    const paced = gained > 0 && elapsed > 0 && !(first && this.#unit !== undefined) ? elapsed / gained : undefined;
+    if (first && share > 0) this.#from = { at: this.now(), share };
     // A stage at work tells more of itself than what was expected of it; steps tell of what follows too, which is as much arithmetic.
     if (stage === "denoise" && paced !== undefined && weight > 0) this.#unit = paced / weight;
     const own = paced ?? (this.#unit === undefined ? undefined : this.#unit * weight);

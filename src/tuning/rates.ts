@@ -33,7 +33,7 @@ export async function measureRates(model: CogVideoX, options: RatesOptions = {})
   const loadRates = knownLoading ?? (loading ? await probeLoading(model, options) : {});
   const anyLoading = Object.keys(loadRates).length > 0;
   if (!known || (!knownLoading && anyLoading))
-    await keep(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
+    await keepRates(header, { models: { [key]: rates }, loading: anyLoading ? { [label]: loadRates } : {} });
   if (!known || (loading && !knownLoading)) options.onProgress?.(1, "");
   const measured = { ...rates, loading: loadRates };
   model.useRates(measured);
@@ -47,13 +47,13 @@ export async function kernelRatesUnlessOff(model: ProbedModel, options: ProbeOpt
   const known = (await findRates(header)).models[model.probeKey];
   if (known) return known;
   const rates = await probeKernels(model, options);
-  await keep(header, { models: { [model.probeKey]: rates }, loading: {} });
+  await keepRates(header, { models: { [model.probeKey]: rates }, loading: {} });
   options.onProgress?.(1, "");
   return rates;
 }
 
 /** What cannot be kept, by a page or in a folder that cannot be written, is measured again. */
-async function keep(header: TuningHeader, rates: KeptRates): Promise<void> {
+export async function keepRates(header: TuningHeader, rates: KeptRates): Promise<void> {
   try {
     await storeRates(header, rates);
   } catch (error) {

@@ -3,14 +3,15 @@ import { bytesText } from "../../base/units.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import type { MeasuredRates } from "../../gpu/rates.ts";
-import { type StageTime, workingSeconds } from "../../pipelines/cogvideox/seconds.ts";
+import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
+import { roughRates } from "../../tuning/rough.ts";
 import { secondsOf } from "../stage-table.ts";
 import { duration } from "../terminal/progress.ts";
 import type { GenerateWork } from "./work.ts";
 
-/** Work from which on it is worth the seconds of a probe: half a minute of a CPU adapter. */
-const WORTH_FLOPS = 2e12;
+/** Work from which on it is worth the seconds of a probe: two minutes of a CPU adapter, which is probed for a dozen seconds. */
+const WORTH_FLOPS = 1e13;
 /** From so long on a CPU adapter, what would take less is told too. */
 const LONG_SECONDS = 1800;
 
@@ -20,23 +21,36 @@ function flopsOf({ requirements, plan, options }: GenerationRequest): number {
   return requirements.reduce((sum, { stage, flops }) => sum + flops * (times[stage as keyof typeof times] ?? 1), 0);
 }
 
-/** Says it, where there is enough work; what is not known is measured first, and kept. */
+/** Says it; what is not known is measured first, and kept: of little work at a first look, which takes about a second. */
 export async function sayForecast(request: GenerationRequest, { model, progress, signal }: Omit<GenerateWork, "inBatch">): Promise<void> {
-  if (flopsOf(request) < WORTH_FLOPS) return;
-  const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
+  const look = flopsOf(request) < WORTH_FLOPS ? await roughRates(model, request, signal) : undefined;
+  const rates = look?.rates ?? (await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) }));
   if (!rates) return;
-  const { line, advice } = forecast(model, request, rates);
+  const { line, advice } = forecast(model, request, rates, look?.rough);
   progress.say(line);
   if (advice) progress.note(advice);
 }
 
-/** The line, and for whoever computes long on a CPU what takes less. */
-export function forecast(model: CogVideoX, request: GenerationRequest, rates: MeasuredRates): { line: string; advice?: string } {
+/** The line, and for whoever computes long on a CPU what takes less. @param rough are the rates a first look's? */
+export function forecast(
+  model: CogVideoX,
+  request: GenerationRequest,
+  rates: MeasuredRates,
+  rough = false,
+): { line: string; advice?: string } {
   const times = model.times(rates, request);
   const seconds = secondsOf(times);
   const most = Math.max(...request.requirements.map(({ peak }) => peak));
-  const parts = times.map((time) => `${time.names[1]} ${duration(workingSeconds(time))}`);
-  const line = `About ${duration(seconds)} on this adapter (${parts.join(", ")}), ${bytesText(most, 1)} of memory.`;
+  const sum = (of: (time: StageTime) => number | undefined): number => times.reduce((all, time) => all + (of(time) ?? 0), 0);
+  const parts: [string, number][] = [
+    ["load", sum(({ loadSeconds }) => loadSeconds)],
+    ["compile", sum(({ pipelineSeconds }) => pipelineSeconds)],
+    ...times.map(({ names: [, work], workSeconds }): [string, number] => [work, workSeconds]),
+  ];
+  const told = parts.filter(([, s]) => s >= 0.05).map(([name, s]) => `${name} ${duration(s)}`);
+  const line =
+    `${rough ? "Roughly" : "About"} ${duration(seconds)} on this adapter${told.length ? ` (${told.join(", ")})` : ""}, ` +
+    `${bytesText(most, 1)} of its memory.`;
   if (model.gpu.caps.kind === "hardware" || seconds < LONG_SECONDS) return { line };
   const less = smaller(model, request, rates).map(({ flags, seconds }) => `${flags} about ${duration(seconds)}`);
   return {
