@@ -48,6 +48,8 @@ export function generatePanel(
     byId("log"),
   ];
   const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
+  /** How many videos are made of one request, each with its own seed. */
+  const samples = (): number => Number(field("samples").value) || 1;
   const model = modelPicker(client, tell, () => void opened());
   const showPrompts = keptPrompts(client, tell);
   const adapter = adapterPicker();
@@ -66,6 +68,7 @@ export function generatePanel(
     over() {
       if (!running) byId("run").hidden = true;
     },
+    samples,
   });
   /** What made the videos of this page, by their names. */
   const requests = new Map<string, GenerateRequest>();
@@ -120,7 +123,8 @@ export function generatePanel(
   function recalled({ kept }: Made): void {
     if (!kept) return;
     const names = [...form.elements].flatMap((input) => ("name" in input && isPlain(String(input.name)) ? [String(input.name)] : []));
-    for (const name of names) {
+    // How many to make is asked of the next ones, and says nothing of this one.
+    for (const name of names.filter((name) => name !== "samples")) {
       setControl(form, name, kept.form[name] ?? "");
       touched.add(name);
     }
@@ -173,16 +177,23 @@ export function generatePanel(
     }
   }
 
+  const counted = (count = "", what: string): string => `${count} ${what}${count === "1" ? "" : "s"}`;
   function summarise(): void {
     length.write();
     const v = values();
     const told = v["width"] && !model.problem();
-    byId("settings-name").textContent = told ? `${v["width"]} × ${v["height"]}, ${v["frames"]} frames, ${v["steps"]} steps` : "";
+    byId("settings-name").textContent = told
+      ? `${v["width"]} × ${v["height"]}, ${counted(v["frames"], "frame")}, ${counted(v["steps"], "step")}`
+      : "";
+    const count = samples();
+    start.textContent = running ? "Add to the queue" : count > 1 ? `Make ${count} videos` : "Make the video";
+    byId("another").textContent = count > 1 ? `${count} other seeds` : "Another seed";
+    byId("samples-hint").hidden = count === 1;
   }
 
   function busy(on: boolean): void {
     running = on;
-    start.textContent = on ? "Add to the queue" : "Make the video";
+    summarise();
     if (on) resume.hidden = true;
     cancel.hidden = !on;
     byId("run").hidden = !on;
@@ -233,6 +244,16 @@ export function generatePanel(
     return request;
   }
 
+  /** As many videos as the form says. @param seed of the first one, from which the others count on; without it each draws its own */
+  function several(request: GenerateRequest, seed?: number): void {
+    const group = { made: [] };
+    const all = Array.from({ length: samples() }, (_, i) =>
+      seed === undefined ? { ...request } : { ...request, options: { ...request.options, seed: seed + i } },
+    );
+    if (all.length > 1) for (const one of all) groups.set(one, group);
+    jobs.add(...all);
+  }
+
   async function run(request: GenerateRequest): Promise<boolean> {
     tell(null);
     log.replaceChildren();
@@ -272,7 +293,7 @@ export function generatePanel(
     event.preventDefault();
     await model.settle();
     const request = asked();
-    if (request) jobs.add(request);
+    if (request) several(request, request.options.seed);
   });
   resume.addEventListener("click", () => {
     const request = asked(true);
@@ -286,22 +307,10 @@ export function generatePanel(
     void client.ask({ type: "cancel" });
   });
   /** The video on the stage, with other draws. */
-  for (const [id, count] of [
-    ["another", 1],
-    ["four", 4],
-  ] as const)
-    byId(id).addEventListener("click", () => {
-      const request = requests.get(show.made()?.kept?.id ?? "") ?? asked();
-      if (!request) return;
-      const group = { made: [] };
-      const all = [...crypto.getRandomValues(new Uint32Array(count))].map((seed) => ({
-        ...request,
-        resume: false,
-        options: { ...request.options, seed },
-      }));
-      if (count > 1) for (const one of all) groups.set(one, group);
-      jobs.add(...all);
-    });
+  byId("another").addEventListener("click", () => {
+    const request = requests.get(show.made()?.kept?.id ?? "") ?? asked();
+    if (request) several({ ...request, resume: false }, crypto.getRandomValues(new Uint32Array(1))[0]);
+  });
   addEventListener("beforeunload", (event) => {
     if (running || jobs.waiting().length) event.preventDefault();
   });

@@ -26,11 +26,15 @@ export interface PlanBox {
 /** A moment after the last change. */
 const PAUSE_MS = 300;
 
-/** @param asked undefined while nothing is to be planned @param over nothing is under way any more that its news told of */
+/**
+ * @param asked undefined while nothing is to be planned
+ * @param over nothing is under way any more that its news told of
+ * @param samples how many videos are asked for, one after another; a plan is of one
+ */
 export function planBox(
   client: Client,
   lengths: Lengths,
-  { asked, news, over }: { asked(): Planned | undefined; news(news: News): void; over(): void },
+  { asked, news, over, samples }: { asked(): Planned | undefined; news(news: News): void; over(): void; samples(): number },
 ): PlanBox {
   const [told, time] = [byId("plan"), byId<HTMLButtonElement>("time")];
   let timer = 0;
@@ -40,7 +44,7 @@ export function planBox(
   let timed = "";
 
   function show(plan: Plan): void {
-    told.textContent = planText(plan);
+    told.textContent = planText(plan) + (samples() > 1 ? ` Each of the ${samples()} takes that, one after another.` : "");
     told.classList.remove("stale");
     const { advice = "" } = plan;
     byId("prompt-advice").hidden = advice === "";

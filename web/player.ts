@@ -30,20 +30,25 @@ export class Player {
 
   /** @param soft as a blur in place of pixels: for what is not there yet */
   show(frames: readonly RgbaFrame[], fps: number, label: string, soft = false): void {
-    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], 1, fps, label, soft);
+    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], [1, 1], fps, label, soft);
   }
 
-  /** Up to four videos of one size, two in a row. */
+  /** Several videos of one size, row by row, in as many columns as rows or one more. */
   grid(videos: readonly (readonly RgbaFrame[])[], fps: number, label: string): void {
-    const layers = videos.map((frames, i): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: [(i % 2) / 2, (i >> 1) / 2, 0.5, 0.5] }));
-    this.#play(layers, 2, fps, label);
+    const columns = Math.ceil(Math.sqrt(videos.length));
+    const rows = Math.ceil(videos.length / columns);
+    const layers = videos.map((frames, i): Layer => {
+      const to: Area = [(i % columns) / columns, Math.floor(i / columns) / rows, 1 / columns, 1 / rows];
+      return { frames: imagesOf(frames), from: WHOLE, to };
+    });
+    this.#play(layers, [columns, rows], fps, label);
   }
 
   /** Two videos, the second one to the right of the line (see `split`) and as large as the first. */
   pair(left: readonly RgbaFrame[], right: readonly RgbaFrame[], fps: number, label: string): void {
     this.#play(
       [left, right].map((frames): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: WHOLE })),
-      1,
+      [1, 1],
       fps,
       label,
     );
@@ -58,11 +63,14 @@ export class Player {
     this.#paint(Math.max(0, this.#shown));
   }
 
-  #play(layers: Layer[], scale: number, fps: number, label: string, soft = false): void {
+  /** @param across columns and rows of videos */
+  #play(layers: Layer[], across: readonly [number, number], fps: number, label: string, soft = false): void {
     const first = layers[0]?.frames[0];
     if (!first) return;
-    const [width, height] = [scale * first.width, scale * first.height];
+    const [width, height] = [across[0] * first.width, across[1] * first.height];
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    // A grid with an empty place shows there nothing of what was before.
+    this.#context.clearRect(0, 0, width, height);
     this.canvas.style.setProperty("--ratio", `${width} / ${height}`);
     this.canvas.setAttribute("aria-label", label);
     this.canvas.classList.toggle("soft", soft);

@@ -85,13 +85,37 @@ it("keeps every video with its settings, queues requests, and has both again aft
   await page.click("#compare");
   expect(await picture(page), "alone again").toBe(square);
 
-  // Four draws of it at once.
-  await page.click("#four");
+  // Four draws of it at once, as many as the form says.
+  await page.selectOption("#samples", "4");
+  expect([await text(page, "start"), await text(page, "another")]).toEqual(["Make 4 videos", "4 other seeds"]);
+  await page.click("#another");
   await tiles(page, 6);
   await page.waitForFunction(() => (document.getElementById("canvas") as HTMLCanvasElement).width === 128);
   expect(await text(page, "caption")).toMatch(/· seeds \d+, \d+, \d+, \d+$/);
   await page.screenshot({ path: join(SHOTS, "playground-four.png"), fullPage: true });
   await page.locator("#strip button").nth(5).click();
+  await captionSays(page, "seed 1 ");
+  expect(await page.inputValue("#samples"), "what is asked of the next ones").toBe("4");
+
+  // Three of the form's own seed, which the others count on from; the place of a fourth has nothing of what was there.
+  await page.selectOption("#samples", "3");
+  await set(page, { seed: "1" });
+  await page.waitForFunction(() => document.getElementById("plan")!.textContent!.includes("Each of the 3 takes that"));
+  await page.click("#start");
+  await captionSays(page, "· seeds 1, 2, 3");
+  await tiles(page, 9);
+  await page.screenshot({ path: join(SHOTS, "playground-three.png"), fullPage: true });
+  const corners = await page.locator("#canvas").evaluate((canvas) => {
+    const copy = new OffscreenCanvas(128, 128).getContext("2d", { willReadFrequently: true })!;
+    copy.drawImage(canvas as HTMLCanvasElement, 0, 0);
+    return [0, 64].map((x) => copy.getImageData(x, 64, 64, 64).data.some((value, i) => i % 4 < 3 && value > 60));
+  });
+  expect(corners, "the third, and nothing beside it").toEqual([true, false]);
+  await page.reload();
+  await ready(page);
+  expect([await page.inputValue("#samples"), await text(page, "start")], "kept with the form").toEqual(["3", "Make 3 videos"]);
+  await page.selectOption("#samples", "1");
+  await page.locator("#strip button").nth(2).click();
   await captionSays(page, "seed 1 ");
   await set(page, { seed: "7" });
 
@@ -99,7 +123,7 @@ it("keeps every video with its settings, queues requests, and has both again aft
   await set(page, { steps: "100" });
   await page.click("#another");
   await page.waitForSelector("#run:not([hidden])");
-  await page.locator("#strip button").nth(5).click();
+  await page.locator("#strip button").nth(8).click();
   await finished(page);
   expect(await text(page, "caption")).toContain("seed 1 ");
   await page.click("#watch");
@@ -120,19 +144,19 @@ it("keeps every video with its settings, queues requests, and has both again aft
   );
   await page.reload();
   await ready(page);
-  await tiles(page, 6);
-  await page.locator("#strip button").nth(5).click();
+  await tiles(page, 9);
+  await page.locator("#strip button").nth(8).click();
   await page.waitForSelector("#notice:not([hidden])");
   expect(await told(page)).toMatch(/file that is damaged.*make it again with its settings/s);
   await page.locator("#strip button").nth(0).click();
   await finished(page);
   await page.click("#forget");
   await page.click("#forget");
-  await tiles(page, 5);
+  await tiles(page, 8);
   expect(await focused(page)).toBe("start");
   await page.click("#kept-clear");
   expect(await text(page, "kept-clear")).toBe("Remove all for good");
-  await tiles(page, 5);
+  await tiles(page, 8);
   await page.click("#kept-clear");
   await page.waitForSelector("#kept", { state: "hidden" });
   expect(wrong).toEqual([]);
