@@ -1,6 +1,6 @@
 /** A run that keeps what prior clips show, as a user has it: killed, planned, reported, refused. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -65,6 +65,42 @@ it("is logged and reported, and comes to the same bytes when it is killed", asyn
   expect(clips.err).toMatch(/another priorData/);
 }, 240_000);
 
+it("is of clips that the model makes itself, those of them that are not there", async () => {
+  const prompts = ["a red circle", "  ", "a blue square on black"];
+  await writeFile(join(folder, "prompts.txt"), prompts.join("\n"));
+  const args = [
+    ...common,
+    "--rank",
+    "4",
+    "--steps",
+    "2",
+    "--batch",
+    "2",
+    "--out",
+    "made",
+    "--prior",
+    "own",
+    "--prior-prompts",
+    "prompts.txt",
+  ];
+  const first = await train(args);
+  expect(first.code, first.err).toBe(0);
+  expect(first.out).toMatch(/to keep what 2 clips of .*own show/);
+  const lines = (await readFile(join(folder, "own/metadata.jsonl"), "utf8")).trimEnd().split("\n");
+  expect(lines.map((line) => (JSON.parse(line) as { text: string }).text)).toEqual(["a red circle", "a blue square on black"]);
+  const film = (n: number): string => join(folder, `own/videos/prior-0000${n}.mp4`);
+  const [kept, gone] = [await stat(film(1)), await readFile(film(2))];
+  await rm(film(2));
+  const again = await train(args);
+  expect(again.err).toContain("Going on after step 2 of 2.");
+  expect((await stat(film(1))).mtimeMs).toBe(kept.mtimeMs);
+  expect((await readFile(film(2))).equals(gone)).toBe(true);
+  await writeFile(join(folder, "prompts.txt"), "a star");
+  expect((await train([...args, "--fresh"])).err).toMatch(/metadata\.jsonl is of other clips than those of .*prompts\.txt/);
+  await writeFile(join(folder, "prompts.txt"), "\n");
+  expect((await train(args)).err).toMatch(/a file of 1 to 10000 prompts, one a line, got 0/);
+}, 240_000);
+
 it("is planned, with the forward pass that it takes more", async () => {
   const planned = async (...args: string[]) => {
     const { code, out, err } = await train([...common, "--out", "planned", "--batch", "4", "--plan", "--json", ...args]);
@@ -90,7 +126,7 @@ it.each([
   "%j is refused",
   async (args, want) => {
     const ended = await train([...common, "--out", "refused", "--steps", "1", ...args]);
-    expect(ended.code).toBe(1);
+    expect(ended.code).toBe(2);
     expect(ended.err).toMatch(want);
   },
   60_000,

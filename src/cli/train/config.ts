@@ -33,6 +33,8 @@ export interface TrainConfig {
   readonly checkpointEvery: number;
   /** Folder of clips that show what the model is to keep. */
   readonly prior?: string;
+  /** File of prompts that the model makes them of. */
+  readonly priorPrompts?: string;
   readonly heldOut?: string;
   readonly heldOutEvery: number;
   /** Folder of another run. */
@@ -112,7 +114,11 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     !(Number(given["sampleEvery"] ?? 0) > 0),
     "validation clips are made with sampleEvery above 0",
   );
-  contradiction(["priorShare", "priorWeight", "priorTarget"], !has("prior"), "they are of the clips that prior names");
+  contradiction(
+    ["priorPrompts", "priorShare", "priorWeight", "priorTarget"],
+    !has("prior"),
+    "they are of clips in a folder that prior names",
+  );
   contradiction(["prior"], given["scratch"] === true, "drawn weights know nothing that could be kept");
   if (has("prior")) priorOf(keepingOf(given));
   contradiction(DILOCO_KEYS, !has("diloco"), "replicas train apart with diloco, the steps of a round");
@@ -150,6 +156,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
       "imageNoises",
       "ema",
       "prior",
+      "priorPrompts",
       "heldOut",
       "beside",
       "samplePrompts",

@@ -53,6 +53,11 @@ export const TRAIN_KEYS = {
   cache: key("path", "folder for encoded clips and captions", "this user's caches"),
   imageNoises: key("whole", "draws of noise that an image is encoded with, for image-to-video models", "4", { min: 1 }),
   prior: key("path", "folder of clips of what the model can already do, which it is to keep", "none"),
+  priorPrompts: key(
+    "path",
+    "of prior: file of prompts, one a line, of which the model first makes the clips that the folder lacks",
+    "none",
+  ),
   priorShare: key("share", "of prior: its clips' share of what is learned from", "0.5"),
   priorWeight: key("number", "of prior: what the loss of its clips counts, where others count 1", "1", { min: 0 }),
   priorTarget: key("choice", "of prior: learn its clips as the model has them before the run, or as they are", "model", {

@@ -23,6 +23,7 @@ import { Progress } from "../terminal/progress.ts";
 import { readConfig } from "./config.ts";
 import { HeldOut } from "./held-out.ts";
 import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
+import { generatePrior } from "./prior-clips.ts";
 import { identityOf, type PreparedStage, preparedStages } from "./prepared-stages.ts";
 import { heldOutOf, type LoggedStep, RunFolder } from "./run-folder.ts";
 import { RunLock } from "../run-lock.ts";
@@ -49,6 +50,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       ["the config", file],
       ["--data", config.data],
       ["--prior", config.prior],
+      ["--prior-prompts", config.priorPrompts],
       ["--model", config.model],
       ["--vae", config.vae],
     ],
@@ -95,6 +97,7 @@ async function runSteps(
 ): Promise<void> {
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
+  await generatePrior(work);
   const kept = config.prior === undefined ? undefined : await openClips(config.prior);
   for (const warning of [...clips.warnings, ...(kept?.warnings ?? [])]) progress.note(warning);
   const shared = {
