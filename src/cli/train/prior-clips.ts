@@ -13,8 +13,8 @@ const MOST_BYTES = 2 ** 24;
 const MOST_PROMPTS = 10_000;
 
 /**
- * Fills the folder `prior` with a film of each line of `priorPrompts`, of the model's own size and length, by its line's number as seed. What
- * says which prompts they are of is written first, so that a folder of other clips is refused, and one that was left half-way is completed.
+ * Fills the folder `prior` with a film of each line of `priorPrompts`, of the model's own size and length, its line's number the seed. The
+ * list of prompts is written first, so that a folder of other clips is refused, and one that was left half-way is completed.
  */
 export async function generatePrior({ config, model, progress, signal }: TrainingWork): Promise<void> {
   const { prior: folder, priorPrompts: file } = config;
