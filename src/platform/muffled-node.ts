@@ -9,7 +9,8 @@ const IDLE = /^Warning: maxDynamic\w+BuffersPerPipelineLayout artificially reduc
 /**
  * Does `work` while what is written to standard error goes to a file, then hands it on without those lines. Node has no `dup2`, but what is
  * opened next takes the lowest number that is free. So it is only done where standard error can be opened again as it was: on Linux, on a
- * terminal or a pipe. (A socket cannot be opened by name; a file would be opened with a place of its own in it.)
+ * terminal or a pipe. (A socket cannot be opened by name; a file would be opened with a place of its own in it.) Nor where other threads
+ * open files meanwhile, one of which would take the number.
  */
 export async function muffled<T>(work: () => Promise<T>): Promise<T> {
   const folder = process.platform === "linux" && reopens() ? temporaryFolder() : undefined;

@@ -22,6 +22,12 @@ export { waitFor, waitForGpu } from "./wait-node.ts";
 
 export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {
   refuseTightAddressSpace();
+  // Only in a process that is ours throughout, or whose owner says so: an app's standard error is the app's.
+  const quiet = readSession()?.launcher !== undefined || process.env["COGWHEEL_QUIET_DRIVER"] === "1";
+  return quiet ? await muffled(() => findAdapter(request)) : await findAdapter(request);
+}
+
+async function findAdapter(request: AdapterRequest): Promise<FoundAdapter> {
   const want = request.adapter ?? (process.env["COGWHEEL_ADAPTER"] || undefined);
   let session = readSession();
   if (session?.want !== want || !session) {
@@ -31,9 +37,7 @@ export async function requestGpuAdapter(request: AdapterRequest = {}): Promise<F
   }
   if (session.error !== undefined) throw new CogwheelError("adapter", session.error);
   const dawn = await createDawn(session.device);
-  const ask = () => dawn.requestAdapter({ powerPreference: "high-performance" });
-  // Only a process that is ours throughout: an app's standard error is the app's.
-  const adapter = session.launcher === undefined ? await ask() : await muffled(ask);
+  const adapter = await dawn.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter)
     throw new CogwheelError(
       "adapter",

@@ -96,7 +96,7 @@ interface Kind {
   work: number;
 }
 
-/** Kinds of nodes from much work to little, but first what multiplies matrices, and what moves most. @returns them and all kernels' labels */
+/** Kinds of nodes from much work to little, first what multiplies matrices and what moves most. @returns with all kernels' labels */
 function kindsOf({ plan }: GenerationRequest): { kinds: Kind[]; labels: ReadonlySet<string> } {
   const kinds = new Map<string, Kind>();
   const labels = new Set<string>();

@@ -1,0 +1,41 @@
+/** What Dawn writes by itself is taken out of a user's own script, and nothing else: as a shell runs it, for standard error must be a pipe. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, it } from "vitest";
+
+const PACKAGE = pathToFileURL(join(import.meta.dirname, "../../dist/node.js")).href;
+const SCRIPT = `
+import { statSync } from "node:fs";
+import { CogVideoX } from ${JSON.stringify(PACKAGE)};
+const number = () => statSync("/proc/self/fd/2").ino;
+const before = number();
+console.error("before");
+const opening = CogVideoX.open();
+const meanwhile = setInterval(() => console.error("meanwhile"), 1);
+const model = await opening;
+clearInterval(meanwhile);
+console.error(before === number() ? "after, into the same" : "after, into another");
+await model.close();
+`;
+
+it("by COGWHEEL_QUIET_DRIVER=1; without it standard error stays the script's own", { timeout: 60_000 }, ({ skip }) => {
+  if (process.platform !== "linux") skip("is done on Linux alone");
+  const folder = mkdtempSync(join(tmpdir(), "cogwheel-quiet-"));
+  const script = join(folder, "script.mjs");
+  writeFileSync(script, SCRIPT);
+  const lines = (quiet: string | undefined): string[] => {
+    const env = { ...process.env, COGWHEEL_QUIET_DRIVER: quiet, COGWHEEL_PROBED: undefined };
+    const command = `"${process.execPath}" "${script}" 2>&1 >/dev/null | cat`;
+    return spawnSync("sh", ["-c", command], { env, encoding: "utf8" }).stdout.trim().split("\n");
+  };
+  const isDawns = (line: string): boolean => line.includes("artificially reduced");
+  const [quiet, plain] = [lines("1"), lines(undefined)];
+  rmSync(folder, { recursive: true });
+  for (const told of [quiet, plain.filter((line) => !isDawns(line))]) {
+    expect([told[0], told.at(-1)]).toEqual(["before", "after, into the same"]);
+    expect(new Set(told.slice(1, -1))).toEqual(new Set(["meanwhile"]));
+  }
+});
