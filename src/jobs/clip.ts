@@ -5,13 +5,18 @@
  */
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
+import { bytesText } from "../base/units.ts";
 import { spatialRatio, type VaeConfig } from "../models/vae/config.ts";
 import { runClip, runPiece, type ClipRunner, type ClipTools } from "../models/vae/split/clip.ts";
 import type { Peer } from "../models/vae/split/peer.ts";
 import type { PieceRunOptions, WorkerReport } from "../models/vae/split/run.ts";
 import { type Collect, type Share, shareOf, type SplitClip } from "../models/vae/split/share.ts";
+import type { ClipPlanner } from "../pipelines/cogvideox/stages.ts";
+import { defined } from "../pipelines/options.ts";
+import type { StageMemory } from "../pipelines/requirements.ts";
 import { unitsOf } from "../models/vae/split/units.ts";
 import type { JobBackend } from "./backend.ts";
+import { ClipCuts, clipPlanner } from "./clip-cuts.ts";
 import type { Job, JobRequest, SharedClip } from "./job.ts";
 import { deletePair, PairEnded, partnerHint, type PartnerHold, partnerOf, type PairRecord, watchPartner, writePair } from "./partner.ts";
 import { measureQueue, type QueueRates } from "./queue-rates.ts";
@@ -90,6 +95,8 @@ export function planClip(part: "encode" | "decode", bytes: ClipBytes, rates: Que
   return { ...bytes, part, exchangeSeconds, aloneSeconds, seconds, pays };
 }
 
+const batchesText = (count: number): string => `${count} frame batch${count > 1 ? "es" : ""}`;
+
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
 
 /** A plan in words. */
@@ -132,7 +139,8 @@ export interface ClipLeadOptions {
 }
 
 /** The leader's side: a runner of clips for the VAE of a generation. */
-export class ClipLead {
+export class ClipLead implements ClipPlanner {
+  readonly plan: ClipPlanner["plan"];
   #called = Number.NEGATIVE_INFINITY;
   #reports: SharedClip[] = [];
 
@@ -141,7 +149,9 @@ export class ClipLead {
     private readonly job: Pick<Job, "id" | "attempts" | "request">,
     readonly axis: SplitClip["axis"],
     private readonly options: ClipLeadOptions,
-  ) {}
+  ) {
+    this.plan = clipPlanner(axis).plan;
+  }
 
   /** What was shared so far. */
   get reports(): readonly SharedClip[] {
@@ -155,7 +165,7 @@ export class ClipLead {
   }
 
   readonly runner =
-    (tools: ClipTools): ClipRunner =>
+    (tools: ClipTools, { peak, pieceBatches }: StageMemory): ClipRunner =>
     async (clip, data, options, collect) => {
       let given = 0;
       let skip = 0;
@@ -170,8 +180,8 @@ export class ClipLead {
       const { signal, onNote } = this.options;
       const { id } = this.job;
       try {
-        const partner = await this.#partner(tools.config, clip);
-        if (partner) return await this.#together(tools, clip, data, options, once, partner);
+        const found = await this.#partner(tools, clip, peak);
+        if (found) return await this.#together(tools, found.clip, data, options, once, found.partner);
       } catch (error) {
         if (signal.aborted || !(error instanceof PairEnded)) throw error;
         onNote(`${id}: goes on without its partner: ${error.message}`);
@@ -179,29 +189,55 @@ export class ClipLead {
         await deletePair(this.backend, id).catch(() => undefined);
       }
       skip = given;
-      return await runClip(tools, 1, clip, data, options, once);
+      if (pieceBatches !== undefined)
+        onNote(`${id}: ${clip.part}d in pieces of ${batchesText(pieceBatches)}, as that takes ${bytesText(peak, 1)}`);
+      return await runClip(tools, 1, { ...clip, ...defined({ pieceBatches }) }, data, options, once);
     };
 
-  /** A partner that is ready, where sharing is planned to pay. */
-  async #partner(config: VaeConfig, clip: SplitClip): Promise<Stored<PairRecord> | undefined> {
-    const { signal, takes, onNote, aloneSeconds, worker } = this.options;
+  /**
+   * A partner that is ready, where sharing is planned to pay, and the clip cut so that both have room for their pieces.
+   * @param peak what this worker takes alone, and may take with another
+   */
+  async #partner(tools: ClipTools, whole: SplitClip, peak: number): Promise<{ partner: Stored<PairRecord>; clip: SplitClip } | undefined> {
+    const { config } = tools;
+    const { signal, onNote, worker } = this.options;
     const { id, request } = this.job;
     const others = (await livingWorkers(this.backend.values)).filter(
       (one) => one.id !== worker && (one.stages ?? ["decode"]).includes("decode") && one.models.some(({ name }) => name === request.model),
     );
     if (others.length === 0) return undefined;
-    if (piecesIn(config, clip) < 2) return undefined;
-    const plan = planClip(clip.part, clipBytes(config, clip), await measureQueue(this.backend), aloneSeconds?.(clip.part));
-    onNote(`${id}: ${clipPlanText(plan)}`);
-    if (!takes(plan)) return undefined;
+    if (piecesIn(config, whole) < 2) return undefined;
+    const cuts = new ClipCuts(config, tools.gpu.caps);
+    const { pieceBatches } = cuts.within(whole, 2, peak);
+    const clip = { ...whole, ...defined({ pieceBatches }) };
+    const rates = await measureQueue(this.backend);
+    if (!this.#pays(config, clip, rates)) return undefined;
     if (performance.now() - this.#called > JOIN_MS) await this.call();
     const until = performance.now() + JOIN_MS;
     for (;;) {
-      const found = await partnerOf(this.backend, this.job);
-      if (found?.record.ready) return found;
-      if (!found && performance.now() > until) return undefined;
+      const partner = await partnerOf(this.backend, this.job);
+      if (partner?.record.ready) {
+        const { worker, roomBytes = peak } = partner.record;
+        const least = cuts.within(whole, 2, Math.min(peak, roomBytes));
+        if (least.peak > roomBytes) {
+          onNote(`${id}: ${worker} has ${bytesText(roomBytes, 1)}, a piece takes ${bytesText(least.peak, 1)} at the least`);
+          return undefined;
+        }
+        if (least.pieceBatches === pieceBatches) return { partner, clip };
+        onNote(`${id}: ${worker} has ${bytesText(roomBytes, 1)}: in pieces of ${batchesText(least.pieceBatches!)}`);
+        const cut = { ...whole, ...defined({ pieceBatches: least.pieceBatches }) };
+        return this.#pays(config, cut, rates) ? { partner, clip: cut } : undefined;
+      }
+      if (!partner && performance.now() > until) return undefined;
       await pause(20, signal);
     }
+  }
+
+  #pays(config: VaeConfig, clip: SplitClip, rates: QueueRates): boolean {
+    const { takes, onNote, aloneSeconds } = this.options;
+    const plan = planClip(clip.part, clipBytes(config, clip), rates, aloneSeconds?.(clip.part));
+    onNote(`${this.job.id}: ${clipPlanText(plan)}`);
+    return takes(plan);
   }
 
   async #together(
@@ -296,11 +332,14 @@ function patiently(peer: Peer, began: number, leastMs: number, alone: AbortContr
   };
 }
 
-/** The partner's side: computes its part of the clip that the leader says, and gives it back. */
-export async function followClip(backend: JobBackend, hold: PartnerHold, tools: ClipTools): Promise<void> {
+/**
+ * The partner's side: computes its part of the clip that the leader says, and gives it back.
+ * @param roomBytes what it may take, where that is known: the leader cuts the clip for it
+ */
+export async function followClip(backend: JobBackend, hold: PartnerHold, tools: ClipTools, roomBytes: number | undefined): Promise<void> {
   const { signal } = hold;
   await using peer = new StorePeer(backend, hold.exchange, OTHER, 2, signal);
-  const clip = await hold.ready((record) => record.clip);
+  const clip = await hold.ready((record) => record.clip, defined({ roomBytes }));
   const share = shareOf(tools.config, clip, 2);
   const input = new Float32Array((await peer.get(LEADER, "input", signal)).slice().buffer);
   const places = new Map<number, number>();

@@ -24,6 +24,8 @@ export interface Helped {
   readonly leader: string;
   readonly model: CogVideoX;
   readonly partner: { readonly id: string; readonly leaseMs: number };
+  /** Bytes of the adapter's memory that may be taken, where that is known. */
+  readonly roomBytes: number | undefined;
   readonly signal: AbortSignal;
   readonly onRenewed: () => Promise<void>;
 }
@@ -57,11 +59,11 @@ export async function helpWithSteps(helped: Helped): Promise<void> {
 
 /** Joins the job, and computes its part of the clip that the leader then says. Throws where the leader is gone, or goes on alone. */
 export async function helpWithClip(helped: Helped): Promise<void> {
-  const { store, model } = helped;
+  const { store, model, roomBytes } = helped;
   await joined(helped, async (hold) => {
     const { config, weights: provider } = await model.vae(hold.signal);
     using weights = new WeightStore(model.gpu, provider);
-    await followClip(store.backend, hold, { gpu: model.gpu, weights, config });
+    await followClip(store.backend, hold, { gpu: model.gpu, weights, config }, roomBytes);
   });
 }
 

@@ -20,6 +20,8 @@ export interface PairRecord {
   readonly exchange: string;
   /** Is everything loaded? */
   readonly ready: boolean;
+  /** Bytes of the adapter's memory that the partner may take, where that is known. */
+  readonly roomBytes?: number;
   /** The leader says from which step on they share the work, or which clip. */
   readonly from?: number;
   readonly clip?: SplitClip;
@@ -148,9 +150,9 @@ export class PartnerHold implements AsyncDisposable {
     return found;
   }
 
-  /** Says that everything is loaded, and waits for what the leader then says. */
-  async ready<T>(said: (record: PairRecord) => T | undefined): Promise<T> {
-    await this.change((record) => ({ ...record, ready: true }));
+  /** Says that everything is loaded, and how much room there is, and waits for what the leader then says. */
+  async ready<T>(said: (record: PairRecord) => T | undefined, room: Pick<PairRecord, "roomBytes"> = {}): Promise<T> {
+    await this.change((record) => ({ ...record, ...room, ready: true }));
     for (;;) {
       this.signal.throwIfAborted();
       const found = said((await this.#mine()).record);

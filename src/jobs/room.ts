@@ -10,24 +10,29 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { PlannedStage } from "../pipelines/cogvideox/stages.ts";
 import { defined } from "../pipelines/options.ts";
 import type { KeyValues } from "./backend.ts";
+import { axisOf } from "./clip.ts";
+import { clipPlanner } from "./clip-cuts.ts";
 import type { JobRequest } from "./job.ts";
 import { readRecord, replaceRecord } from "./records.ts";
 import type { JobStage } from "./stages.ts";
 import { workerOf, type WorkerRecord } from "./workers.ts";
 
 /** What of a request decides how much memory it takes. */
-export type JobSize = Pick<JobRequest, "model" | "kind" | "width" | "height" | "frames" | "guidance">;
+export type JobSize = Pick<JobRequest, "model" | "kind" | "width" | "height" | "frames" | "guidance" | "split">;
 
 /** What of a request is its size; other parts of it are left out. */
-export const sizeOf = ({ model, kind, width, height, frames, guidance }: JobSize): JobSize => ({
+export const sizeOf = ({ model, kind, width, height, frames, guidance, split }: JobSize): JobSize => ({
   model,
   kind,
-  ...defined({ width, height, frames, guidance }),
+  ...defined({ width, height, frames, guidance, split }),
 });
 
 /** Equal for requests that take the same. */
-export const sizeKey = ({ kind, model, width, height, frames, guidance }: JobSize): string =>
-  JSON.stringify([model, kind, width, height, frames, guidance === undefined ? null : guidance > 1]);
+export function sizeKey(size: JobSize): string {
+  const { kind, model, width, height, frames, guidance } = size;
+  const axis = axisOf(size);
+  return JSON.stringify([model, kind, width, height, frames, guidance === undefined ? null : guidance > 1, ...(axis ? [axis] : [])]);
+}
 
 /** The parts of a plan that a stage loads. */
 const LOADS: Readonly<Record<JobStage, readonly PlannedStage["stage"][]>> = {
@@ -44,19 +49,27 @@ export interface Room {
   readonly free: number | undefined;
 }
 
+/** Bytes of an adapter's memory that may be taken; undefined where nobody knows. */
+export const roomBytes = ({ gpu }: CogVideoX, { limit, free }: Room): number | undefined =>
+  limit ?? (gpu.caps.kind === "software" ? free : undefined);
+
 /** Why a worker has no room for jobs of a size: the rule and what it has; undefined where it has, or another rule is broken anyway. */
-export function noRoom(model: CogVideoX, size: JobSize, stages: Iterable<JobStage>, { limit, free }: Room): string | undefined {
+export function noRoom(model: CogVideoX, size: JobSize, stages: Iterable<JobStage>, room: Room): string | undefined {
   const { width, height, frames, guidance, kind } = size;
   const task = kind === "extension" ? "image" : kind;
-  const has = limit ?? (model.gpu.caps.kind === "software" ? free : undefined);
+  const has = roomBytes(model, room);
   if (has === undefined) return undefined;
   try {
     // Without a limit, as within one what takes too much is planned as it can be.
     const options = { ...defined({ width, height, frames, guidance }), task, memoryBytes: Number.MAX_SAFE_INTEGER };
     const loads = new Set([...stages].flatMap((stage) => LOADS[stage]));
-    const least = model.leastMemoryBytes(options, loads);
+    const axis = axisOf(size);
+    const least = model.leastMemoryBytes(options, loads, axis && clipPlanner(axis));
     if (least <= has) return undefined;
-    return `needs ${bytesText(least, 1)} at the least, has ${bytesText(has, 1)}${limit === undefined ? " of free memory" : ""}`;
+    const unsplit = axis && model.leastMemoryBytes(options, loads);
+    const without = unsplit !== undefined && unsplit <= has ? ` (without --split ${bytesText(unsplit, 1)})` : "";
+    const free = room.limit === undefined ? " of free memory" : "";
+    return `needs ${bytesText(least, 1)} at the least${without}, has ${bytesText(has, 1)}${free}`;
   } catch (error) {
     // What the model cannot make at all is the request's fault, and is told when it is begun.
     if (error instanceof CogwheelError) return undefined;

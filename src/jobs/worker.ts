@@ -15,7 +15,7 @@ import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
 import { axisOf } from "./clip.ts";
 import { helpWithClip, helpWithSteps } from "./help.ts";
 import { partnerHintOf } from "./partner.ts";
-import { noRoom, questions, sizeKey, type JobSize } from "./room.ts";
+import { noRoom, questions, type Room, roomBytes, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
@@ -182,13 +182,17 @@ class Worker implements AsyncDisposable {
       }
   }
 
+  get #has(): Room {
+    return { limit: this.options.memoryBytes, free: this.#free };
+  }
+
   /** By the plan, unless a job of this size has run out of memory here lately. */
   #whyNoRoom(size: JobSize): string | undefined {
     const open = this.#open.get(size.model)!;
     const key = sizeKey(size);
     const known = this.#room.get(key);
     if (known && known.until > Date.now()) return known.why ?? undefined;
-    const why = noRoom(open.model, size, this.#stages, { limit: this.options.memoryBytes, free: this.#free }) ?? null;
+    const why = noRoom(open.model, size, this.#stages, this.#has) ?? null;
     this.#remember(key, why, Number.POSITIVE_INFINITY);
     return why ?? undefined;
   }
@@ -312,6 +316,7 @@ class Worker implements AsyncDisposable {
     const holder: Holder = { worker: options.id, weights: open?.weights ?? {}, version: options.version, leaseMs: this.#leaseMs };
     const can = clip ? this.#stages.has("decode") : canDenoise(this.#stages, { ...job, step: Math.max(1, job.step) });
     if (!open || !can || !goesOn(job, holder)) return await this.#leave(hint);
+    if (clip && noRoom(open.model, job.request, ["decode"], this.#has)) return await this.#leave(hint);
     this.#useless = 0;
     for (const other of this.#open.values()) if (clip || other !== open) other.model.release();
     for (const other of options.others ?? []) other.release();
@@ -322,7 +327,8 @@ class Worker implements AsyncDisposable {
     try {
       const help = clip ? helpWithClip : helpWithSteps;
       const partner = { id: options.id, leaseMs: this.#leaseMs };
-      await help({ store, job, leader, model: open.model, partner, signal: this.signal, onRenewed: () => hint.working() });
+      const has = roomBytes(open.model, this.#has);
+      await help({ store, job, leader, model: open.model, partner, roomBytes: has, signal: this.signal, onRenewed: () => hint.working() });
       trace?.end();
       this.#note(`${id}: its ${clip ? "clip was" : "steps were"} shared`);
     } catch (error) {

@@ -28,6 +28,8 @@ export interface StageMemory {
   readonly apart?: true;
   /** Exact tiling: what a tile may take. */
   readonly tileBytes?: number;
+  /** A clip in pieces that a worker takes in turn: frame batches of one; undefined where it has them all at once. */
+  readonly pieceBatches?: number;
   /** Planned over arenas by lifetime. */
   readonly activations: number;
   /** Inputs, outputs and constants. */

@@ -12,6 +12,8 @@ import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import type { Job } from "../../src/jobs/job.ts";
 import { PartnerHold, readPair } from "../../src/jobs/partner.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
+import { waitsFor } from "../../src/jobs/waiting.ts";
+import { livingWorkers } from "../../src/jobs/workers.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { encodeVideo } from "../../src/video/encode.ts";
 import { jobQueues, type TestQueue } from "../support/job-queues.ts";
@@ -48,12 +50,14 @@ describe.each(jobQueues)("over %s", (where, open) => {
   });
 
   /** Other work of the machine must not look like a partner that hangs. */
-  const worker = (name: string, leaseMs = 30_000): JobWorker =>
-    jobWorker(store, name, {
+  const worker = (name: string, leaseMs = 30_000, memoryBytes?: number): JobWorker => {
+    const limit = memoryBytes === undefined ? {} : { memoryBytes };
+    return jobWorker(store, name, {
       leaseMs,
-      models: [{ name: "moving-shapes", open: (keep) => CogVideoX.open(MODEL, { gpu, keep }) }],
-      previewMs: 0,
+      models: [{ name: "moving-shapes", open: (keep) => CogVideoX.open(MODEL, { gpu, keep: keep && !memoryBytes, ...limit }) }],
+      ...{ previewMs: 0, keep: !memoryBytes, ...limit },
     });
+  };
   const until = (id: string, ready: (job: Job) => boolean): Promise<Job> => untilJob(store, id, ready, 90_000);
   const nothingLeft = async (id: string): Promise<void> => {
     await expect
@@ -116,6 +120,45 @@ describe.each(jobQueues)("over %s", (where, open) => {
     expect(said).toMatch(/goes on without its partner: nothing came for \d+ s/);
     await backend.values.delete("worker.idle", (await backend.values.get("worker.idle"))!.revision);
   });
+
+  test.runIf(where === "a folder")(
+    "a clip that is too large for a worker at once is cut for it, alone and with another; or left to others",
+    async () => {
+      // Frame batches of 3, 2 and 2 latents: 34.9 MB at once, 29.3 one after another; 27.4 without a split.
+      const long = { ...request, frames: 25, steps: 1, split: "vae-time" } as const;
+      const made = async (): Promise<Job> => await until((await store.create({ request: long })).id, isOver);
+      let whole: Job;
+      {
+        await using _ = worker("roomy");
+        whole = await made();
+      }
+      {
+        await using cramped = worker("cramped", 30_000, 28e6);
+        const { id } = await store.create({ request: long });
+        const why = "needs 29.3 MB at the least (without --split 27.4 MB), has 28.0 MB";
+        await expect
+          .poll(async () => waitsFor((await store.get(id))!, await livingWorkers(backend.values))?.what, { timeout: 60_000 })
+          .toBe(`a worker with more memory: ${cramped.id} ${why}`);
+        await using small = worker("small", 30_000, 30e6);
+        const alone = await until(id, isOver);
+        expect(alone.output?.digest, small.notes.join("\n")).toBe(whole.output?.digest);
+        expect(alone.sharedClips, "who has no room for a piece is no partner").toBeUndefined();
+        expect(small.notes.join("\n")).toMatch(/decoded in pieces of 1 frame batch, as that takes 29\.3 MB/);
+      }
+      await using roomy = worker("roomy");
+      await expect.poll(async () => (await backend.values.keys("worker.")).length).toBe(1);
+      const { id } = await store.create({ request: long });
+      await until(id, ({ lease }) => lease?.worker === roomy.id);
+      await using _ = worker("small", 30_000, 30e6);
+      const job = await until(id, isOver);
+      const notes = roomy.notes.join("\n");
+      expect(job.output?.digest, notes).toBe(whole.output?.digest);
+      expect(notes).toMatch(/small-\w+ has 30\.0 MB: in pieces of 1 frame batch/);
+      const [clip] = job.sharedClips ?? [];
+      expect(clip?.bytes, notes).toBe(clip?.plannedBytes);
+    },
+    180_000,
+  );
 
   test.runIf(where === "a folder")("what a job begins from is encoded by two as well", async () => {
     const frames = Array.from({ length: 9 }, (_, f) => ({

@@ -74,7 +74,7 @@ async function decodeToFrames(run: Run, vae: CausalVae, { sample, z, size, optio
   const frames: RgbaFrame[] = [];
   await vae.decode(z, size, {
     ...options,
-    ...(overWorkers(run, vae) ?? exactly(run)),
+    ...(overWorkers(run, vae, "decoder") ?? exactly(run)),
     format: "rgba",
     onFrames: async (part) => {
       const some = framesIn(part);

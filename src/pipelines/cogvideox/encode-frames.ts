@@ -72,7 +72,7 @@ async function encode(run: Run, frames: number, videos: readonly Float32Array[])
       posteriors.push(
         await held.part.encode(video, size, {
           ...running(run),
-          ...(overWorkers(run, held.part) ??
+          ...(overWorkers(run, held.part, "encoder") ??
             (tiling === "none" ? {} : { tiling: tiling === "exact" ? exactTiling(request, "encoder") : tiling })),
           onProgress: (done) => report((i + done) / videos.length),
         }),

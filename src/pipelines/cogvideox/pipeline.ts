@@ -40,7 +40,7 @@ import type { PromptsOptions } from "./prompts.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
-import { stagesOf } from "./stages.ts";
+import { type ClipPlanner, stagesOf } from "./stages.ts";
 
 const OPEN: readonly (keyof OpenOptions)[] = [
   ...(["gpu", "adapter", "tuning", "dtype", "variant", "transformer", "textEncoder", "vae"] as const),
@@ -139,9 +139,12 @@ export class CogVideoX implements AsyncDisposable {
     return withSeconds(requirements, rates && this.times(rates, options));
   }
 
-  /** The smallest `memoryBytes` that a generation can be planned within. @param only these stages of it; default: all */
-  leastMemoryBytes(options: RequirementOptions = {}, only?: ReadonlySet<string>): number {
-    const { stages } = this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes);
+  /**
+   * The smallest `memoryBytes` that a generation can be planned within. @param only these stages of it; default: all
+   * @param clips where the VAE's work is shared out over workers
+   */
+  leastMemoryBytes(options: RequirementOptions = {}, only?: ReadonlySet<string>, clips?: ClipPlanner): number {
+    const { stages } = this.#planner.plan(this.#model, requiredSizes(this.#model, options), options.tiling, options.memoryBytes, clips);
     return leastBytes(only ? stages.filter(({ stage }) => only.has(stage)) : stages);
   }
 

@@ -144,7 +144,7 @@ export async function prepare(
     ...partsOf(sizes, ready !== undefined, !promptOnly && options.preview === true && sizes.steps),
   );
   model.files.expect(weights);
-  const planned = planner.plan(model, sizes, options.tiling, options.memoryBytes);
+  const planned = planner.plan(model, sizes, options.tiling, options.memoryBytes, share?.clips);
   refuseIfTooLarge(model, planned);
   const { tiling, stages, limit } = planned;
   const runs = { steps: steps.length - (given?.step ?? 0), samples: options.samples ?? 1 };

@@ -4,6 +4,8 @@ import { expectFloats } from "../../base/finite.ts";
 import { elements } from "../../base/shape.ts";
 import type { Partner } from "../../models/cogvideox/branches.ts";
 import type { ClipRunner, ClipTools } from "../../models/vae/split/clip.ts";
+import type { StageMemory } from "../requirements.ts";
+import type { ClipPlanner } from "./stages.ts";
 
 export interface WorkShare {
   /**
@@ -18,7 +20,10 @@ export interface WorkShare {
   /** Another device that computes one of the two branches of guidance, which then are computed by themselves. */
   readonly partner?: Partner;
   /** Runs the VAE's work as a clip over workers, wherever they are (docs/vae.md, over workers); without tiling. */
-  readonly clips?: { readonly axis: "time" | "space"; runner(tools: ClipTools): ClipRunner };
+  readonly clips?: ClipPlanner & {
+    /** @param planned what this worker takes alone */
+    runner(tools: ClipTools, planned: StageMemory): ClipRunner;
+  };
 }
 
 /** @param embedded the shape of the prompt's embeddings @param samples that are made together */

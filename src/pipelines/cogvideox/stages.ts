@@ -4,6 +4,7 @@ import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { denoiseGraph, type DenoiseShape } from "../../models/cogvideox/model.ts";
 import { t5Graph } from "../../models/t5/model.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { layersOf, leastResidence, residenceWithin } from "../../plan/residence.ts";
 import { spilling } from "../host-room.ts";
@@ -38,6 +39,12 @@ export interface StageSizes {
   readonly decodedLatents: number;
 }
 
+/** How the VAE's work is planned that is a clip over workers: what one of them takes, cut to keep within a limit where that can be. */
+export interface ClipPlanner {
+  readonly axis: "time" | "space";
+  plan(config: VaeConfig, caps: Capabilities, shape: VaeShape, limit: number): Pick<PlannedStage, "memory" | "least">;
+}
+
 /** What stages are planned within. */
 export interface Within {
   readonly caps: Capabilities;
@@ -45,6 +52,8 @@ export interface Within {
   readonly limit: number | undefined;
   /** Bytes of the host's memory that activations may take, where they can be spilled to a disk. Default: all. */
   readonly hostLimit?: number | undefined;
+  /** Is the VAE's work shared out over workers? */
+  readonly clips?: ClipPlanner | undefined;
   /** Keeps plans with all weights there, which take the longest to make and are the same at every limit. */
   readonly memo: Map<string, Plan>;
 }
@@ -91,7 +100,12 @@ export function stagesOf(model: PlannedModel, sizes: StageSizes, tiling: TilingM
       vaeStage(model, { ...shape, batch: 1, dtype }, mode, within),
     );
   };
-  const { mode, made } = tiling === undefined ? tiledIfNeeded(vae, within.limit) : { mode: tiling, made: vae(tiling) };
+  // Workers have their parts of a clip whole, whatever the tiling.
+  const { mode, made } = within.clips
+    ? { mode: "none" as const, made: vae("none") }
+    : tiling === undefined
+      ? tiledIfNeeded(vae, within.limit)
+      : { mode: tiling, made: vae(tiling) };
   const order: readonly PlannedStage["stage"][] = ["text encoder", "encoder", "transformer", "decoder"];
   return { tiling: mode, stages: [...layered, ...made].sort((a, b) => order.indexOf(a.stage) - order.indexOf(b.stage)) };
 }
@@ -156,10 +170,11 @@ function vaeStage(
   { configs }: PlannedModel,
   shape: VaeShape,
   mode: TilingMode,
-  { caps, limit = Infinity, hostLimit }: Within,
+  { caps, limit = Infinity, hostLimit, clips }: Within,
 ): PlannedStage {
   const stage = shape.part === "encode" ? "encoder" : "decoder";
   const plans = once(() => vaePlans(configs.vae, caps, shape, mode));
+  if (clips) return { stage, part: "vae", plans, ...clips.plan(configs.vae, caps, shape, limit) };
   const least = once(() =>
     Math.min(
       ...leastOf(

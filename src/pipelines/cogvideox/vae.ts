@@ -13,8 +13,15 @@ export const createVae = async ({ request: { model }, options }: Run): Promise<C
   CausalVae.create(model.gpu, model.configs.vae, await model.files.weights("vae", options), { dtype: model.dtype });
 
 /** How a VAE runs whose work is shared out over workers. */
-export const overWorkers = ({ options: { share } }: Run, vae: CausalVae): Pick<VaeRunOptions, "workers" | "split"> | undefined =>
-  share?.clips && { workers: share.clips.runner(vae), split: share.clips.axis };
+export function overWorkers(
+  { request, options: { share } }: Run,
+  vae: CausalVae,
+  stage: "encoder" | "decoder",
+): Pick<VaeRunOptions, "workers" | "split"> | undefined {
+  if (!share?.clips) return undefined;
+  const planned = request.requirements.find((one) => one.stage === stage)!;
+  return { workers: share.clips.runner(vae, planned), split: share.clips.axis };
+}
 
 /** Exact tiling with tiles as they were planned for the memory that there is. */
 export function exactTiling({ requirements }: GenerationRequest, stage: "encoder" | "decoder"): ExactTiling {

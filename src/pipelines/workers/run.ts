@@ -1,33 +1,16 @@
 /** A run of a VAE over workers, once the largest piece of the clip is known to fit; only calls that ask for workers load it. */
 import { availableMemoryBytes } from "#platform";
 import { CogwheelError } from "../../base/errors.ts";
-import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { VideoShape } from "../../models/vae/batches.ts";
 import type { VaeConfig } from "../../models/vae/config.ts";
 import type { VaeRunOptions } from "../../models/vae/model.ts";
 import type { ClipRunner } from "../../models/vae/split/clip.ts";
-import { pieceBytes, planPiece } from "../../models/vae/split/run.ts";
-import { shareOf, type SplitClip } from "../../models/vae/split/share.ts";
 import { defined } from "../options.ts";
-import { measurePlans, refuseBeyond, type StageMemory, together } from "../requirements.ts";
-import { stageOf } from "../vae-requirements.ts";
+import { refuseBeyond, together } from "../requirements.ts";
 import type { VaeCallOptions } from "../vae-run.ts";
+import { measurePiece } from "./needs.ts";
 import type { WorkerPlace } from "./types.ts";
-
-/** What the largest piece of a clip takes that is split over workers. */
-function measurePiece(config: VaeConfig, caps: Capabilities, clip: SplitClip, workers: number): StageMemory {
-  const share = shareOf(config, clip, workers);
-  const values = share.pieces.map((_, worker) =>
-    share.turns(worker).reduce((n, { parts }) => n + parts.reduce((m, { part }) => m + share.inputSize(worker, part), 0), 0),
-  );
-  const graphs = share.graphs(values.indexOf(Math.max(...values)), { type: () => clip.dtype });
-  const plans = graphs.map((graph) => planPiece(graph, caps));
-  const measured = measurePlans(stageOf(clip), plans);
-  const { io } = pieceBytes(plans, graphs);
-  const saved = measured.io - io;
-  return { ...measured, io, total: measured.total - saved, peak: measured.peak - saved };
-}
 
 /** A run over workers, once the largest piece is known to fit; what does not fit is refused before any worker starts. */
 export function workersRun(

@@ -6,6 +6,7 @@ import { groupNormStatsOp } from "../../../src/ops/group_norm_stats.ts";
 import { vaeGraph, vaeGraphs, type VideoShape } from "../../../src/models/vae/batches.ts";
 import { parseVaeConfig, type VaeConfig } from "../../../src/models/vae/config.ts";
 import { CausalVae } from "../../../src/models/vae/model.ts";
+import { type ClipRunner, runClip } from "../../../src/models/vae/split/clip.ts";
 import { Board, localPeers, type Peer } from "../../../src/models/vae/split/peer.ts";
 import { unitsOf } from "../../../src/models/vae/split/units.ts";
 import type { WorkerReport } from "../../../src/models/vae/split/run.ts";
@@ -100,6 +101,75 @@ describe("in space gives the bytes of one worker too, and the values without a s
       expect(split.mean, `${workers} workers`).toEqual(one.mean);
       expect(split.logvar, `${workers} workers`).toEqual(one.logvar);
     }
+  });
+});
+
+describe("pieces of whole frame batches, taken in turn, give the same bytes", () => {
+  test.for<[part: "decode" | "encode", name: keyof typeof configs, shape: VideoShape, cuts: [workers: number, pieceBatches: number][]]>([
+    // Batches of 3, 2, 2, 2 and 2 latents; of 9, 8 and 8 frames.
+    [
+      "decode",
+      "small",
+      { batch: 1, frames: 11, height: 2, width: 3 },
+      [
+        [1, 1],
+        [1, 2],
+        [2, 1],
+        [2, 2],
+        [3, 1],
+      ],
+    ],
+    [
+      "decode",
+      "deep",
+      { batch: 2, frames: 8, height: 3, width: 2 },
+      [
+        [1, 3],
+        [2, 1],
+      ],
+    ],
+    [
+      "encode",
+      "deep",
+      { batch: 1, frames: 25, height: 8, width: 4 },
+      [
+        [1, 1],
+        [1, 2],
+        [2, 1],
+      ],
+    ],
+  ])("%s, %s %o", async ([part, name, shape, cuts]) => {
+    const config = configs[name];
+    using vae = CausalVae.create(await testGpu(), config, weights(config));
+    const data = values(size(shape) * (part === "decode" ? config.latent_channels : 3), 3);
+    let reports: readonly WorkerReport[] = [];
+    const made = async (workers: number | ClipRunner): Promise<Float32Array> => {
+      const options = { workers, onWorkers: (all: readonly WorkerReport[]) => (reports = all) };
+      return part === "decode" ? (await vae.decode(data, shape, options)).data : (await vae.encode(data, shape, options)).mean;
+    };
+    const one = await made(1);
+    const whole = reports[0]!;
+    for (const [workers, pieceBatches] of cuts) {
+      const cut = await made((clip, ...rest) => runClip(vae, workers, { ...clip, pieceBatches }, ...rest));
+      expect(relativeL2(cut, one), `${workers} workers, ${pieceBatches}`).toBe(0);
+      expect(reports.map(({ normBytes }) => normBytes)).toEqual(Array(workers).fill(0));
+      // What a worker keeps for its own next turn is given to nobody.
+      expect(reports.some(({ haloBytes }) => haloBytes > 0)).toBe(workers > 1);
+      for (const { deviceBytes } of reports) expect(deviceBytes, `${workers} workers, ${pieceBatches}`).toBeLessThan(whole.deviceBytes);
+    }
+  });
+
+  test("more batches than there are for a worker are refused", async () => {
+    using vae = CausalVae.create(await testGpu(), configs.small, weights(configs.small));
+    const shape = { batch: 1, frames: 5, height: 2, width: 2 };
+    const cut = (workers: number, pieceBatches: number) =>
+      vae.decode(values(size(shape) * configs.small.latent_channels, 3), shape, {
+        workers: (clip, ...rest) => runClip(vae, workers, { ...clip, pieceBatches }, ...rest),
+      });
+    await expect(cut(2, 2)).rejects.toThrow(
+      "[vae] pieces must have a whole number of frame batches, from 1 to 1 for this clip and 2 workers, got 2; use one of these",
+    );
+    await expect(cut(3, 1)).rejects.toThrow("got 1; use fewer workers");
   });
 });
 

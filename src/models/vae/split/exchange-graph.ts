@@ -19,8 +19,10 @@ export interface PieceOptions {
 export interface Halo {
   /** Its name, for both of them. */
   readonly region: string;
-  /** The other one. */
+  /** The other one; a worker itself, where what it gives is for its own next turn. */
   readonly worker: number;
+  /** So many turns later than the giver the other one takes it; default 0. */
+  readonly later?: number;
   /** What a node makes (an input of the graph); its last axis holds positions of `padded` channels. */
   readonly tensor: Tensor;
   readonly padded: number;

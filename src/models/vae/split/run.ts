@@ -91,13 +91,13 @@ export class PieceRun implements Disposable {
     const { gives, takes, norms } = this.pieces[program]!;
     const later = new Map<string, () => Promise<ArrayBufferView>>();
     const taken = new Map<Tensor, (bytes: ArrayBuffer) => void | Promise<void>>();
-    const named = (region: string): string => `${turn} ${region}`;
+    const named = (region: string, later = 0): string => `${turn + later} ${region}`;
     const get = (from: number, region: string) => peer.get(from, named(region), options.signal);
     for (const give of gives)
       taken.set(give.tensor, (bytes) => {
         const packed = withoutPadding(new Uint8Array(bytes), give);
-        this.#haloBytes += packed.byteLength;
-        return peer.put(give.worker, named(give.region), packed);
+        if (give.worker !== peer.index) this.#haloBytes += packed.byteLength;
+        return peer.put(give.worker, named(give.region, give.later), packed);
       });
     for (const take of takes)
       later.set(take.tensor.name, async () => withPadding(await this.#waited(get(take.worker, take.region), options.signal), take));

@@ -6,13 +6,18 @@ import { spatialRatio, type VaeConfig } from "../config.ts";
 import type { ExchangeGraph, PieceOptions } from "./exchange-graph.ts";
 import { inputOf, outputOf, pieceGraph } from "./piece.ts";
 import { stripGraph, stripsOf } from "./strips.ts";
-import { piecesOf, unitsOf, type ClipPiece, type Unit } from "./units.ts";
+import { batchPieces, piecesOf, unitsOf, type ClipPiece, type Unit } from "./units.ts";
 
 /** A clip [B, C, frames, height, width] and how it is encoded or decoded. */
 export interface SplitClip extends PieceOptions {
   readonly frames: number;
   /** Workers hold frames of it, or rows. */
   readonly axis: "time" | "space";
+  /**
+   * In time: pieces have so many frame batches at most, and workers take one after another in turn, so that no more than one is in a
+   * worker's memory. Default: every worker has one piece.
+   */
+  readonly pieceBatches?: number;
 }
 
 /** One run of one of a worker's graphs: some of the clip's parts. */
@@ -31,7 +36,7 @@ export type Collect = (bytes: ArrayBuffer, y: { readonly shape: readonly number[
  * where space is.
  */
 export interface Share {
-  /** What a worker holds, in latent frames or rows of latents. */
+  /** What a worker holds, in latent frames or rows of latents; of one that has several pieces, from its first to its last. */
   readonly pieces: readonly ClipPiece[];
   graphs(worker: number, provider: Pick<WeightProvider, "type">): ExchangeGraph[];
   turns(worker: number): Turn[];
@@ -47,17 +52,52 @@ export const shareOf = (config: VaeConfig, clip: SplitClip, workers: number): Sh
   clip.axis === "time" ? inTime(config, clip, workers) : inSpace(config, clip, workers);
 
 function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
-  const { batch, frames, height, width, part } = clip;
+  const { batch, frames, height, width, part, pieceBatches } = clip;
   const channels = inputChannels(config, part);
   const units = unitsOf(config, part, frames);
-  const pieces = piecesOf(units.length, workers);
-  const held = (worker: number): readonly Unit[] => units.slice(pieces[worker]!.from, pieces[worker]!.to);
+  const pieces = pieceBatches === undefined ? piecesOf(units.length, workers) : batchPieces(units, pieceBatches, workers);
+  /** The numbers of a worker's pieces, one for each of its turns. */
+  const turnsOf = (worker: number): number[] => [...pieces.keys()].filter((piece) => piece % workers === worker);
+  const held = (piece: number): readonly Unit[] => units.slice(pieces[piece]!.from, pieces[piece]!.to);
+  /** Pieces of which this is the same are computed by one graph. */
+  const alike = (piece: number): string => {
+    const own = held(piece).map(({ batch, frames, gives, apart }) => [batch - held(piece)[0]!.batch, frames, gives, apart]);
+    return JSON.stringify([piece === 0, piece === pieces.length - 1, own]);
+  };
+  /** The pieces that a worker's graphs are recorded of. */
+  const recorded = (worker: number): number[] => [
+    ...new Map(
+      turnsOf(worker)
+        .reverse()
+        .map((piece) => [alike(piece), piece]),
+    ).values(),
+  ];
   return {
-    pieces,
-    graphs: (worker, provider) => [pieceGraph(config, provider, { units, pieces }, worker, clip)],
-    turns: (worker) => [
-      { graph: 0, parts: held(worker).map((unit) => ({ part: unit.index, input: inputOf(unit), output: outputOf(unit) })) },
-    ],
+    pieces: Array.from({ length: workers }, (_, worker) => {
+      const own = turnsOf(worker);
+      return { from: pieces[own[0]!]!.from, to: pieces[own.at(-1)!]!.to };
+    }),
+    graphs: (worker, provider) =>
+      recorded(worker).map((piece) => {
+        const made = pieceGraph(config, provider, { units, pieces }, piece, clip);
+        if (pieceBatches === undefined) return made;
+        // Whole frame batches: what is shared is with the pieces before and after alone.
+        const at = (other: number) => ({ worker: other % workers, later: Math.floor(other / workers) - Math.floor(piece / workers) });
+        return {
+          ...made,
+          gives: made.gives.map((give) => ({ ...give, ...at(give.worker) })),
+          takes: made.takes.map((take) => ({ ...take, worker: take.worker % workers })),
+        };
+      }),
+    turns: (worker) =>
+      turnsOf(worker).map((piece) => {
+        const graph = recorded(worker).findIndex((one) => alike(one) === alike(piece));
+        const names = held(recorded(worker)[graph]!);
+        return {
+          graph,
+          parts: held(piece).map(({ index }, i) => ({ part: index, input: inputOf(names[i]!), output: outputOf(names[i]!) })),
+        };
+      }),
     input: (_, part, data) => takeFrames(data, units[part]!, frames, height * width, batch * channels),
     inputSize: (_, part) => batch * channels * units[part]!.frames * height * width,
     collector(collect) {

@@ -76,3 +76,18 @@ export function piecesOf(units: number, workers: number): ClipPiece[] {
     to: Math.floor(((i + 1) * units) / workers),
   }));
 }
+
+/** Pieces of so many whole frame batches, the last of what is left, at least one for each worker. */
+export function batchPieces(units: readonly Unit[], size: number, workers: number): ClipPiece[] {
+  const batches = units.at(-1)!.batch + 1;
+  const most = Math.floor(batches / workers);
+  if (!Number.isInteger(size) || size < 1 || size > most)
+    throw new CogwheelError(
+      "vae",
+      `pieces must have a whole number of frame batches, from 1 to ${most} for this clip and ${workers} workers, got ${size}; ` +
+        `use ${most < 1 ? "fewer workers" : "one of these"}`,
+    );
+  const count = Math.ceil(batches / size);
+  const end = (piece: number): number => units.filter(({ batch }) => batch < piece * size).length;
+  return Array.from({ length: count }, (_, i) => ({ from: end(i), to: end(i + 1) }));
+}
