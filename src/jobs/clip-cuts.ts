@@ -7,7 +7,7 @@ import type { Capabilities } from "../gpu/capabilities.ts";
 import { partBatches } from "../models/vae/batches.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 import type { SplitClip } from "../models/vae/split/share.ts";
-import type { ClipPlanner } from "../pipelines/cogvideox/stages.ts";
+import type { ClipPlanner } from "../pipelines/cogvideox/share.ts";
 import { defined } from "../pipelines/options.ts";
 import type { StageMemory } from "../pipelines/requirements.ts";
 import { measurePiece } from "../pipelines/workers/needs.ts";

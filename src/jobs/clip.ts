@@ -11,7 +11,7 @@ import { runClip, runPiece, type ClipRunner, type ClipTools } from "../models/va
 import type { Peer } from "../models/vae/split/peer.ts";
 import type { PieceRunOptions, WorkerReport } from "../models/vae/split/run.ts";
 import { type Collect, type Share, shareOf, type SplitClip } from "../models/vae/split/share.ts";
-import type { ClipPlanner } from "../pipelines/cogvideox/stages.ts";
+import type { ClipPlanner } from "../pipelines/cogvideox/share.ts";
 import { defined } from "../pipelines/options.ts";
 import type { StageMemory } from "../pipelines/requirements.ts";
 import { unitsOf } from "../models/vae/split/units.ts";
@@ -186,7 +186,7 @@ export class ClipLead implements ClipPlanner {
         if (signal.aborted || !(error instanceof PairEnded)) throw error;
         onNote(`${id}: goes on without its partner: ${error.message}`);
       } finally {
-        await deletePair(this.backend, id).catch(() => undefined);
+        await deletePair(this.backend, this.job).catch(() => undefined);
       }
       skip = given;
       if (pieceBatches !== undefined)

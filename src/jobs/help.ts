@@ -6,10 +6,11 @@ import { readLatents } from "../pipelines/read-latents.ts";
 import { pause } from "../base/pause.ts";
 import type { SavedRun } from "../pipelines/latents-file.ts";
 import { askedOf } from "./inputs.ts";
-import { embedsBlob, stateBlob, type Job } from "./job.ts";
+import { embedsBlob, type Job, jobKey, stateBlob } from "./job.ts";
 import { followClip } from "./clip.ts";
 import { PairFollow } from "./pair.ts";
 import { PairEnded, PartnerHold } from "./partner.ts";
+import { readRecord } from "./records.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import { isOver, type JobStore } from "./store.ts";
 
@@ -74,12 +75,12 @@ async function joined(
 ): Promise<void> {
   await using hold = await PartnerHold.take(store.backend, job, partner.id, partner.leaseMs, signal, onRenewed);
   if (!hold) return;
-  const watching = watchLeader(store, job, leader, hold);
+  const watching = [watchLeader(store, job, leader, hold), watchLease(store, job, partner.leaseMs, hold)];
   try {
     await work(hold);
   } finally {
     hold.end("its work is over");
-    await watching;
+    await Promise.all(watching);
   }
 }
 
@@ -90,5 +91,15 @@ async function watchLeader(store: JobStore, { id, attempts }: Job, leader: strin
       if (!job || isOver(job) || job.attempts !== attempts || job.lease?.worker !== leader) return hold.end("its leader is done or gone");
   } catch {
     // A partner that is not renewed is found by the leader too.
+  }
+}
+
+/** Ends the work when the leader is not heard of any more: a lease that runs out changes nothing that a watch could tell. */
+async function watchLease({ backend }: JobStore, { id }: Job, leaseMs: number, hold: PartnerHold): Promise<void> {
+  while (!hold.signal.aborted) {
+    await pause(leaseMs / 4, hold.signal).catch(() => undefined);
+    if (hold.signal.aborted) return;
+    const found = await readRecord<Job>(backend.values, jobKey(id)).catch(() => undefined);
+    if (found?.record.lease && found.record.lease.until < Date.now()) hold.end("its leader was not heard of any more");
   }
 }

@@ -203,7 +203,7 @@ export class JobRun {
       throw error;
     }
     for (const name of [embedsBlob(id), stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
-    if (this.#lead || this.#clips) await deletePair(this.store.backend, id);
+    if (this.#lead || this.#clips) await deletePair(this.store.backend, job);
   }
 }
 

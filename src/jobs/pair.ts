@@ -91,7 +91,7 @@ export class PairLead implements Partner, AsyncDisposable {
     this.onNote(`${id}: ${planText(plan)}`);
     if (!this.takes(plan)) {
       this.#refused = true;
-      return await deletePair(this.backend, id);
+      return await deletePair(this.backend, this.job);
     }
     if ((await writePair(this.backend, id, { ...there.record, from: step }, there.revision)) === undefined) return;
     this.#joined = there.record.worker;
@@ -133,7 +133,7 @@ export class PairLead implements Partner, AsyncDisposable {
       this.#joined = undefined;
       this.#hinted = Number.NEGATIVE_INFINITY;
       await this.#leave();
-      await deletePair(this.backend, id);
+      await deletePair(this.backend, this.job);
       return undefined;
     } finally {
       clearTimeout(late);

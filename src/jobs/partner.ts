@@ -49,11 +49,11 @@ export async function partnerOf(backend: Values, { id, attempts }: Led): Promise
   return found && found.record.until > Date.now() && found.record.attempt === attempts ? found : undefined;
 }
 
-/** Deletes what a pair left. */
-export async function deletePair(backend: Store, id: string): Promise<void> {
+/** Deletes what a pair left of this try of the leader's, or of one before: a leader that was thought dead takes nobody's partner away. */
+export async function deletePair(backend: Store, { id, attempts }: Led): Promise<void> {
   const found = await readPair(backend, id).catch(() => undefined);
   const entry = found ?? (await backend.values.get(pairKey(id)));
-  if (!entry) return;
+  if (!entry || (found && found.record.attempt > attempts)) return;
   await backend.values.delete(pairKey(id), entry.revision);
   if (found) await deleteExchange(backend, found.record.exchange);
 }

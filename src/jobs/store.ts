@@ -203,7 +203,7 @@ export class JobStore {
       ...(job?.output ? [job.output.blob] : []),
     ];
     await Promise.all(names.map((name) => this.backend.blobs.delete(name)));
-    await deletePair(this.backend, id);
+    await deletePair(this.backend, { id, attempts: Number.POSITIVE_INFINITY });
   }
 
   /** When a job that is over will be deleted, in milliseconds since 1970. */

@@ -5,7 +5,11 @@ import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { LAUNCHER, useCommand } from "../support/command.ts";
 import { runKilled, stateOf } from "../support/kill.ts";
+import { openNats } from "../../src/jobs/nats-node.ts";
+import { natsServer, startNats } from "../support/nats-server.ts";
 import { type QueueWorker, queueWorker } from "../support/queue-worker.ts";
+
+const nats = await natsServer();
 
 const place = useCommand();
 const common = [
@@ -72,6 +76,36 @@ test("replicas' rounds by workers, one of which and the leader are killed -9: th
   const wrong = await place.run([...led, "--ema", "0.9"]);
   expect(wrong.err).toMatch(/an average is kept of steps that follow on each other, .+ got ema with it/);
 }, 180_000);
+
+test.skipIf(nats instanceof Error)(
+  "the same rounds over NATS, a worker of which is killed -9",
+  async () => {
+    await using server = await startNats(nats as string, join(place.folder, "nats"));
+    const rounds = [...common.slice(0, -4), "--diloco", "2", "--replicas", "2", "--checkpoint-every", "2"];
+    expect((await place.run(["train", ...rounds, "--out", "in-one"])).code).toBe(0);
+    await using lost = worker(server.url);
+    await expect.poll(lost.text, { timeout: 60_000 }).toContain("Worker ");
+    let other: QueueWorker | undefined;
+    let killing: Promise<void> | undefined;
+    const kill = async (): Promise<void> => {
+      // In the middle of its round: it has taken one, and given nothing back.
+      await expect.poll(lost.text, { timeout: 60_000, interval: 20 }).toContain("takes part in a training of moving-shapes");
+      other = worker(server.url);
+      await lost.kill();
+    };
+    const led = ["train", ...rounds, "--out", "over-nats", "--queue", server.url, "--json"];
+    const ended = await place.run(led, {}, () => (killing ??= kill()));
+    await killing;
+    await other?.[Symbol.asyncDispose]();
+    expect(ended.code, ended.err).toBe(0);
+    expect(result("over-nats"), `${ended.err}\n${lost.text()}\n${other?.text()}`).toEqual(result("in-one"));
+    expect(other?.text()).toContain("takes part in a training of moving-shapes");
+    expect(JSON.parse(ended.out)).toMatchObject({ steps: 4, exchanged: expect.any(Number) as number });
+    await using left = await openNats(server.url);
+    expect([...(await left.values.keys("train.")), ...(await left.values.keys("micro."))]).toEqual([]);
+  },
+  240_000,
+);
 
 test("a run without workers says so, and is stopped by Ctrl-C; what it would send is told beforehand", async () => {
   const args = ["train", ...common, "--out", "lonely", "--queue", "queue-2"];

@@ -5,8 +5,13 @@ import { LAUNCHER } from "./command.ts";
 export interface QueueWorker extends AsyncDisposable {
   /** What it has said. */
   text(): string;
+  /** What it calls itself. */
+  id(): string | undefined;
   /** Ends the process that works, without a word. */
   kill(): Promise<void>;
+  /** Stops the process that works where it is, and lets it go on. */
+  stop(): void;
+  goOn(): void;
 }
 
 /** A worker of a second's lease until disposed of, which is told by Ctrl-C. @param cwd where `queue` is, if it is a folder */
@@ -19,13 +24,18 @@ export function queueWorker(cwd: string, queue: string, flags: readonly string[]
   let text = "";
   for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
   const ended = new Promise<void>((done) => child.on("close", () => done()));
+  const id = (): string | undefined => /Worker (\S*-\d+-\w+) /.exec(text)?.[1];
+  // The launcher starts the process that works, whose number is in its name.
+  const signal = (name: NodeJS.Signals): boolean => process.kill(Number(id()!.split("-").at(-2)), name);
   return {
     text: () => text,
+    id,
     async kill() {
-      // The launcher starts the process that works, whose number is in its name.
-      process.kill(Number(/Worker \S*-(\d+)-\w+ /.exec(text)![1]), "SIGKILL");
+      signal("SIGKILL");
       await ended;
     },
+    stop: () => void signal("SIGSTOP"),
+    goOn: () => void signal("SIGCONT"),
     async [Symbol.asyncDispose]() {
       child.kill("SIGINT");
       await ended;

@@ -40,7 +40,8 @@ import type { PromptsOptions } from "./prompts.ts";
 import { ownOptions, prepare, type GenerationRequest } from "./request.ts";
 import { requiredSizes, settingsFor, type RequirementOptions } from "./sizes.ts";
 import { Planner } from "./planner.ts";
-import { type ClipPlanner, stagesOf } from "./stages.ts";
+import type { ClipPlanner } from "./share.ts";
+import { stagesOf } from "./stages.ts";
 
 const OPEN: readonly (keyof OpenOptions)[] = [
   ...(["gpu", "adapter", "tuning", "dtype", "variant", "transformer", "textEncoder", "vae"] as const),

@@ -5,7 +5,8 @@ import { hostRoom, roundedMemory } from "../host-room.ts";
 import type { TilingMode } from "../options.ts";
 import { machineBytes, type StageMemory } from "../requirements.ts";
 import type { Model } from "./model.ts";
-import { stagesOf, type ClipPlanner, type Stages, type StageSizes, type Within } from "./stages.ts";
+import type { ClipPlanner } from "./share.ts";
+import { stagesOf, type Stages, type StageSizes, type Within } from "./stages.ts";
 
 /** Stages, what each of them takes, and the limit that they were planned for. */
 export interface Planned extends Stages {

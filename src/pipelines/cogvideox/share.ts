@@ -3,9 +3,23 @@ import { CogwheelError } from "../../base/errors.ts";
 import { expectFloats } from "../../base/finite.ts";
 import { elements } from "../../base/shape.ts";
 import type { Partner } from "../../models/cogvideox/branches.ts";
+import type { Capabilities } from "../../gpu/capabilities.ts";
+import type { VaeGraphOptions } from "../../models/vae/batches.ts";
+import type { VaeConfig } from "../../models/vae/config.ts";
 import type { ClipRunner, ClipTools } from "../../models/vae/split/clip.ts";
 import type { StageMemory } from "../requirements.ts";
-import type { ClipPlanner } from "./stages.ts";
+
+/** What a clip takes, and the smallest limit that it could be planned for. */
+export interface ClipNeeds {
+  readonly memory: StageMemory;
+  readonly least: () => number;
+}
+
+/** How the VAE's work is planned that is a clip over workers: what one of them takes, cut to keep within a limit where that can be. */
+export interface ClipPlanner {
+  readonly axis: "time" | "space";
+  plan(config: VaeConfig, caps: Capabilities, shape: Omit<VaeGraphOptions, "continues" | "continued">, limit: number): ClipNeeds;
+}
 
 export interface WorkShare {
   /**

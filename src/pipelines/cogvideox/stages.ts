@@ -4,7 +4,6 @@ import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { denoiseGraph, type DenoiseShape } from "../../models/cogvideox/model.ts";
 import { t5Graph } from "../../models/t5/model.ts";
-import type { VaeConfig } from "../../models/vae/config.ts";
 import { compile, type CompileOptions, type Plan } from "../../plan/compile.ts";
 import { layersOf, leastResidence, residenceWithin } from "../../plan/residence.ts";
 import { spilling } from "../host-room.ts";
@@ -13,6 +12,7 @@ import { measurePlans, withResidence, type StageMemory } from "../requirements.t
 import { leastExact, measureExact, measureVae, vaePlans, type VaeShape } from "../vae-requirements.ts";
 import type { Part } from "./components.ts";
 import { storedFormats, weightTypes, type Model } from "./model.ts";
+import type { ClipPlanner } from "./share.ts";
 
 /** One model that is loaded, runs and goes. */
 export interface PlannedStage {
@@ -37,12 +37,6 @@ export interface StageSizes {
   readonly encodedFrames: number;
   /** Latent frames that are decoded; 0 where the run ends with latents. */
   readonly decodedLatents: number;
-}
-
-/** How the VAE's work is planned that is a clip over workers: what one of them takes, cut to keep within a limit where that can be. */
-export interface ClipPlanner {
-  readonly axis: "time" | "space";
-  plan(config: VaeConfig, caps: Capabilities, shape: VaeShape, limit: number): Pick<PlannedStage, "memory" | "least">;
 }
 
 /** What stages are planned within. */
