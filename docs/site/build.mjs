@@ -1,14 +1,15 @@
 /** Markdown to pages: every document of the navigation, and a page for each file of the checkout that one of them points at. */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, extname, join, posix, relative } from "node:path";
+import { dirname, extname, join, posix } from "node:path";
 import { createRequire } from "node:module";
 import MarkdownIt from "markdown-it";
 import anchors from "markdown-it-anchor";
 import mermaid from "mermaid";
 import MiniSearch from "minisearch";
 import { createHighlighter } from "shiki";
+import { escaped, hrefFrom, layout, pageOf } from "./layout.mjs";
 import { brokenLinks } from "./links.mjs";
-import { NAVIGATION, PAGES } from "./navigation.mjs";
+import { PAGES } from "./navigation.mjs";
 import { SEARCH_FIELDS, SEARCH_OPTIONS } from "./search-options.mjs";
 
 const HERE = import.meta.dirname;
@@ -29,13 +30,7 @@ export const slug = (title) =>
     .replace(/[^\p{L}\p{N} _-]/gu, "")
     .replaceAll(" ", "-");
 
-/** Where a document's page lies in the site: beside its pictures, as in the checkout. */
-export const pageOf = (path) => (path === "README.md" ? "index.html" : path.replace(/\.md$/, ".html"));
 const sourcePage = (path) => `source/${path.replace(/\/+$/, "") || "index"}.html`;
-
-const escaped = (text) => text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-/** From a page to another file of the site. */
-const hrefFrom = (page, to) => posix.relative(posix.dirname(page), to) || posix.basename(to);
 
 /**
  * Builds it. Resolves to how much there is, and to every link that leads nowhere.
@@ -170,41 +165,4 @@ function folderBody(folder, page, sources, known) {
       return `<li>${to ? `<a href="${hrefFrom(page, to)}">${name}</a>` : name}</li>`;
     });
   return `<h1 class="file">${escaped(folder)}/</h1><ul>${rows.join("")}</ul>`;
-}
-
-function layout({ page, title, body, outline }) {
-  const to = (file) => hrefFrom(page, file);
-  const script = (name) => `<script defer src="${to(`site/${name}`)}"></script>`;
-  const bar = NAVIGATION.map(
-    ({ title, pages }) =>
-      `<h2>${title}</h2><ul>${pages
-        .map(([path, name]) => {
-          const here = pageOf(path) === page ? ' aria-current="page"' : "";
-          return `<li><a href="${to(pageOf(path))}"${here}>${escaped(name)}</a></li>`;
-        })
-        .join("")}</ul>`,
-  ).join("");
-  const headings = outline.map(({ id, level, title }) => `<li class="level-${level}"><a href="#${id}">${escaped(title)}</a></li>`).join("");
-  const at = PAGES.findIndex(({ path }) => pageOf(path) === page);
-  const beside = [PAGES[at - 1], at < 0 ? undefined : PAGES[at + 1]].map(
-    (one, i) =>
-      one && `<a rel="${i ? "next" : "prev"}" href="${to(pageOf(one.path))}">${i ? "" : "← "}${escaped(one.title)}${i ? " →" : ""}</a>`,
-  );
-  const home = relative(dirname(page), ".").replaceAll("\\", "/") || ".";
-  return `<!doctype html>
-<html lang="en" data-home="${home}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${page === "index.html" ? "Cogwheel" : `${escaped(title)} · Cogwheel`}</title>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="${to("site/style.css")}">
-${body.includes('class="mermaid"') ? script("mermaid.js") : ""}${script("page.js")}</head><body>
-<a class="skip" href="#content">To the text</a>
-<header><a class="name" href="${to("index.html")}">Cogwheel</a>
-<button id="menu" aria-expanded="false" aria-controls="pages">Pages</button>
-<div class="search" role="search"><input id="search" type="search" placeholder="Search (press /)" aria-label="Search" autocomplete="off"
- role="combobox" aria-expanded="false" aria-controls="found" aria-autocomplete="list">
-<ul id="found" role="listbox" aria-label="Found" hidden></ul></div></header>
-<nav id="pages" aria-label="Pages">${bar}</nav>
-<main id="content">${body}<footer>${beside.filter(Boolean).join("")}</footer></main>
-<aside aria-label="On this page">${headings ? `<h2>On this page</h2><ul>${headings}</ul>` : ""}</aside>
-</body></html>
-`;
 }
