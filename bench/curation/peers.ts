@@ -27,7 +27,7 @@ export interface KnownFilm {
 }
 
 /** Full paths of what `npm run footage` fetches. */
-function fetched(): string[] {
+export function fetched(): string[] {
   const { stdout, stderr } = spawnSync(process.execPath, [resolve("test/footage/fetch.mjs")], { encoding: "utf8" });
   if (stderr) process.stderr.write(stderr);
   return stdout.split("\n");

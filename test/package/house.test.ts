@@ -42,7 +42,7 @@ test("a file of src begins with a doc comment that says what it is", () => {
 
 test("no line is longer than 140 columns, but for one regular expression or address", () => {
   const text = [
-    ...["src", "web", "bench", "test"].flatMap((folder) => filesUnder(folder).concat(filesUnder(folder, ".mjs"))),
+    ...["src", "web", "wasm", "bench", "test"].flatMap((folder) => filesUnder(folder).concat(filesUnder(folder, ".mjs"))),
     ...filesUnder("kernels", ".wgsl"),
     ...["html", "css"].flatMap((ending) => filesUnder("web", ending)),
   ].filter((path) => !path.includes("/node_modules/"));
@@ -56,7 +56,7 @@ test("no line is longer than 140 columns, but for one regular expression or addr
 });
 
 test("a file that a comment names is there", () => {
-  const files = ["src", "web", "bench", "test", "kernels"].flatMap((folder) =>
+  const files = ["src", "web", "wasm", "bench", "test", "kernels"].flatMap((folder) =>
     [".ts", ".mjs", ".wgsl"].flatMap((ending) => filesUnder(folder, ending)),
   );
   const gone = ["src", "web", "bench"]

@@ -1,6 +1,7 @@
 /** One row of the curves for each picture of a film, as it is decoded. */
 import type { ShownFrame } from "../film/frames.ts";
 import { SmallFrame, type SmallSize } from "../film/small-frame.ts";
+import type { Pixels } from "../pixels.ts";
 import { type CurveName, CURVES, Curves } from "./columns.ts";
 import { MotionMeter } from "./motion.ts";
 import { perceptualHash } from "./hash.ts";
@@ -49,6 +50,8 @@ export class CurveMeter {
   #looked = Number.NEGATIVE_INFINITY;
   #end = 0;
 
+  constructor(readonly pixels: Pixels) {}
+
   get frames(): number {
     return this.#seconds.length;
   }
@@ -61,15 +64,14 @@ export class CurveMeter {
     if (fresh) {
       this.#size = small.size;
       this.#ring = Array.from({ length: BACK }, () => new SmallFrame(small.size));
-      this.#motion = new MotionMeter(small.size);
+      this.#motion = new MotionMeter(this.pixels, small.size);
       this.#moved = Number.NEGATIVE_INFINITY;
     }
     const row: Partial<Record<CurveName, number>> = {};
     if (index > 0 && !fresh) {
-      [row.hue, row.saturation, row.value] = differences(small, this.#ring[(index - 1) % BACK]!);
-      row.change = meanDifference(small.luma, this.#ring[(index - 1) % BACK]!.luma);
-      if (index % 4 === 0) row.content4 = mean(differences(small, this.#ring[(index - 4) % BACK]!));
-      if (index % 8 === 0) row.content8 = mean(differences(small, this.#ring[index % BACK]!));
+      [row.change, row.hue, row.saturation, row.value] = this.#apart(small, this.#ring[(index - 1) % BACK]!);
+      if (index % 4 === 0) row.content4 = mean(this.#apart(small, this.#ring[(index - 4) % BACK]!));
+      if (index % 8 === 0) row.content8 = mean(this.#apart(small, this.#ring[index % BACK]!));
     }
     this.#addLuma(small, row, index > 0 && !fresh);
     if (seconds - this.#moved >= MOTION_EVERY || index === 0 || fresh) {
@@ -84,7 +86,7 @@ export class CurveMeter {
       this.#moved = seconds;
     }
     if (seconds - this.#looked >= PICTURE_EVERY || index === 0) {
-      row.sharpness = sharpnessOf(luma());
+      row.sharpness = sharpnessOf(this.pixels, luma());
       row.bars = barsOf(small);
       this.#looked = seconds;
     }
@@ -94,7 +96,7 @@ export class CurveMeter {
       more.set(this.#pictures);
       this.#pictures = more;
     }
-    perceptualHash(small, this.#pictures, 72 * index);
+    perceptualHash(this.pixels, small, this.#pictures, 72 * index);
     this.#ring[index % BACK]!.set(small);
     this.#seconds.push(seconds);
     this.#end = seconds + duration;
@@ -121,6 +123,13 @@ export class CurveMeter {
     const out = new Uint8Array(count * this.frames);
     for (let i = 0; i < this.frames; i++) out.set(this.#pictures.subarray(72 * i + from, 72 * i + from + count), count * i);
     return out;
+  }
+
+  /** Mean differences of luma, hue, saturation and value. */
+  #apart(a: SmallFrame, b: SmallFrame): [luma: number, hue: number, saturation: number, value: number] {
+    const pixels = a.luma.length;
+    const [luma, hue, saturation, value] = this.pixels.differences(a.planes, b.planes, pixels);
+    return [luma / pixels, hue / pixels, saturation / pixels, value / pixels];
   }
 
   #addLuma({ luma }: SmallFrame, row: Partial<Record<CurveName, number>>, compared: boolean): void {
@@ -167,26 +176,8 @@ function packetMarks(
   return marks;
 }
 
-const mean = ([a, b, c]: [number, number, number]): number => (a + b + c) / 3;
-
-/** Mean differences of hue, saturation and value. */
-function differences(a: SmallFrame, b: SmallFrame): [number, number, number] {
-  const [hue, hueB, saturation, saturationB, value, valueB] = [a.hue, b.hue, a.saturation, b.saturation, a.value, b.value];
-  let [h, s, v] = [0, 0, 0];
-  for (let i = 0; i < hue.length; i++) {
-    const turn = Math.abs(hue[i]! - hueB[i]!);
-    h += turn > 90 ? 180 - turn : turn;
-    s += Math.abs(saturation[i]! - saturationB[i]!);
-    v += Math.abs(value[i]! - valueB[i]!);
-  }
-  return [h / hue.length, s / hue.length, v / hue.length];
-}
-
-function meanDifference(a: Uint8Array, b: Uint8Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += Math.abs(a[i]! - b[i]!);
-  return sum / a.length;
-}
+/** Of hue, saturation and value. */
+const mean = ([, h, s, v]: [number, number, number, number]): number => (h + s + v) / 3;
 
 /** Pearson's, of two histograms; 1 where either is flat. */
 function correlation(a: Int32Array, b: Int32Array): number {

@@ -1,24 +1,12 @@
 /** What is measured of single pictures, some times a second: how sharp they are, and their black bars. */
+import type { Pixels } from "../pixels.ts";
 import type { Luma, SmallFrame } from "../film/small-frame.ts";
 
-/** Every so many rows: their neighbours say the same. */
-const ROWS = 3;
-
 /** Variance of the Laplacian (4 neighbours) of 8-bit luma at full size: OpenCV's usual measure of blur. Low is blurred. */
-export function sharpnessOf({ data, offset, stride, width, height, shift }: Luma): number {
-  let [sum, squares, count] = [0, 0, 0];
-  const one = 1 / (1 << shift);
-  for (let y = 1; y < height - 1; y += ROWS) {
-    const row = offset + y * stride;
-    for (let x = 1; x < width - 1; x++) {
-      const at = row + x;
-      const value = data[at - 1]! + data[at + 1]! + data[at - stride]! + data[at + stride]! - 4 * data[at]!;
-      sum += value;
-      squares += value * value;
-    }
-    count += width - 2;
-  }
+export function sharpnessOf(pixels: Pixels, luma: Luma): number {
+  const [sum, squares, count] = pixels.laplacians(luma);
   if (count === 0) return 0;
+  const one = 1 / (1 << luma.shift);
   const mean = sum / count;
   return Math.max(0, squares / count - mean * mean) * one * one;
 }

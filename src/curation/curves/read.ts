@@ -1,6 +1,7 @@
 /** The one pass over a film: every frame is decoded once, and what is kept of it are the curves. */
 import { encodeJpeg } from "#jpeg";
 import { CogwheelError } from "../../base/errors.ts";
+import { openPixels } from "../pixels.ts";
 import { type OpenFilm, type PacketTimes, refused } from "../film/open.ts";
 import { RgbaReader, shownFrames } from "../film/frames.ts";
 import type { ReadFrame } from "../../video/read/reader.ts";
@@ -35,7 +36,7 @@ class Pictures {
 const WHOLE = 0.95;
 
 export async function curvesOfFilm(film: OpenFilm, packets: PacketTimes, progress: () => void): Promise<ReadCurves> {
-  const meter = new CurveMeter();
+  const meter = new CurveMeter(await openPixels());
   const pictures = new Pictures();
   let failure: unknown;
   try {
@@ -61,12 +62,13 @@ export async function curvesOfFilm(film: OpenFilm, packets: PacketTimes, progres
 
 /** Of pictures that are read whole: a picture, or a GIF or WebP that moves. Every frame stands for itself. */
 export async function curvesOfPictures(frames: AsyncIterable<ReadFrame>): Promise<ReadCurves> {
-  const meter = new CurveMeter();
+  const pixels = await openPixels();
+  const meter = new CurveMeter(pixels);
   const pictures = new Pictures();
   let reader: RgbaReader | undefined;
   const times: number[] = [];
   for await (const { data, width, height, seconds = 0, duration = 0 } of frames) {
-    if (reader?.size.width !== width || reader.size.height !== height) reader = new RgbaReader({ width, height });
+    if (reader?.size.width !== width || reader.size.height !== height) reader = new RgbaReader(pixels, { width, height });
     const { small, luma } = reader;
     reader.read({ width, height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) });
     meter.add({ seconds, duration, small, luma: () => luma });

@@ -3,6 +3,7 @@ import { VideoSampleSink } from "mediabunny";
 import { refuseMistaken } from "../../video/read/mistaken.ts";
 import { layoutOf } from "../../video/read/planes.ts";
 import type { RgbaFrame } from "../../video/frame.ts";
+import { openPixels, type Pixels } from "../pixels.ts";
 import type { OpenFilm } from "./open.ts";
 import type { FullPicture } from "./shrink.ts";
 import { type Luma, SmallFrame, smallSize } from "./small-frame.ts";
@@ -23,11 +24,12 @@ export interface ShownFrame {
 export async function* shownFrames(film: OpenFilm, progress: () => void): AsyncGenerator<ShownFrame, void, undefined> {
   let first: number | undefined;
   let reader: CopyReader | undefined;
+  const pixels = await openPixels();
   // The codec copies in threads of its own: the next picture meanwhile, while this one is looked at.
   for await (const copy of oneAhead(copiesOf(film, progress))) {
     first ??= copy.timestamp;
     const { width, height } = copy;
-    if (reader?.width !== width || reader.height !== height) reader = new CopyReader(width, height);
+    if (reader?.width !== width || reader.height !== height) reader = new CopyReader(pixels, width, height);
     reader.read(copy);
     yield {
       seconds: copy.timestamp - first,
@@ -93,7 +95,10 @@ export class RgbaReader {
   readonly luma: Luma;
   readonly #rows: Uint8Array;
 
-  constructor(readonly size: { readonly width: number; readonly height: number }) {
+  constructor(
+    readonly pixels: Pixels,
+    readonly size: { readonly width: number; readonly height: number },
+  ) {
     this.small = new SmallFrame(smallSize(size.width, size.height));
     this.#rows = new Uint8Array(size.width * size.height);
     this.luma = { data: this.#rows, offset: 0, stride: size.width, ...size, shift: 0 };
@@ -103,7 +108,7 @@ export class RgbaReader {
     const rows = this.#rows;
     for (let i = 0, at = 0; i < rows.length; i++, at += 4)
       rows[i] = 16 + (0.2568 * data[at]! + 0.5041 * data[at + 1]! + 0.0979 * data[at + 2]!) + 0.5;
-    this.small.takeRgba(data, this.size.width);
+    this.small.takeRgba(this.pixels, data, this.size.width);
   }
 }
 
@@ -113,6 +118,7 @@ class CopyReader {
   full!: FullPicture;
 
   constructor(
+    readonly pixels: Pixels,
     readonly width: number,
     readonly height: number,
   ) {
@@ -122,7 +128,7 @@ class CopyReader {
   read({ layout, fullRange, bytes, planes }: SampleCopy): void {
     const { width, height } = this;
     if (!layout) {
-      const picture = new RgbaReader({ width, height });
+      const picture = new RgbaReader(this.pixels, { width, height });
       picture.read({ width, height, data: bytes });
       this.small.set(picture.small);
       this.luma = picture.luma;
@@ -140,6 +146,6 @@ class CopyReader {
     });
     const { across, down } = layout;
     this.full = { kind: "planes", y: this.luma, cb: cb!, cr: cr!, across, down };
-    this.small.takePlanes(this.luma, cb!, cr!, across, down, fullRange);
+    this.small.takePlanes(this.pixels, this.luma, cb!, cr!, across, down, fullRange);
   }
 }

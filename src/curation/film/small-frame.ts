@@ -4,6 +4,7 @@
  * decoding.
  */
 import type { Frame } from "../../video/frame.ts";
+import { type Pixels, planeLength } from "../pixels.ts";
 
 /** A plane of 8-bit luma, row by row; `stride` samples from row to row. */
 export interface Luma {
@@ -37,7 +38,16 @@ export interface ChromaPlane {
   readonly step: number;
 }
 
+/** How much of a picture's value there is in red, green and blue of a hue, beyond what its saturation takes: 1 where it is least. */
+const LACKS = Float64Array.from({ length: 3 * 180 }, (_, i) => {
+  // Red, green and blue are highest at 0, 60 and 120 (of 180).
+  const away = Math.abs(((Math.floor(i / 3) - 60 * (i % 3) + 270) % 180) - 90);
+  return Math.min(1, Math.max(0, away / 30 - 1));
+});
+
 export class SmallFrame {
+  /** Luma, hue, saturation and value, one after another. */
+  readonly planes: Uint8Array;
   /** 0 … 255, black to white. */
   readonly luma: Uint8Array;
   /** 0 … 179. */
@@ -48,17 +58,17 @@ export class SmallFrame {
 
   constructor(readonly size: SmallSize) {
     const pixels = size.width * size.height;
-    this.luma = new Uint8Array(pixels);
-    this.hue = new Uint8Array(pixels);
-    this.saturation = new Uint8Array(pixels);
-    this.value = new Uint8Array(pixels);
+    const length = planeLength(pixels);
+    this.planes = new Uint8Array(4 * length);
+    const plane = (i: number): Uint8Array => this.planes.subarray(i * length, i * length + pixels);
+    this.luma = plane(0);
+    this.hue = plane(1);
+    this.saturation = plane(2);
+    this.value = plane(3);
   }
 
   set(other: SmallFrame): void {
-    this.luma.set(other.luma);
-    this.hue.set(other.hue);
-    this.saturation.set(other.saturation);
-    this.value.set(other.value);
+    this.planes.set(other.planes);
   }
 
   /** As it looks, about: hues are of steps of 2 degrees. */
@@ -66,25 +76,22 @@ export class SmallFrame {
     const { hue, saturation, value, size } = this;
     const data = new Uint8Array(4 * hue.length).fill(255);
     for (let i = 0; i < hue.length; i++) {
-      const [v, range] = [value[i]!, (value[i]! * saturation[i]!) / 255];
-      // Red, green and blue are highest at 0, 60 and 120 (of 180).
-      for (let channel = 0; channel < 3; channel++) {
-        const away = Math.abs(((hue[i]! - 60 * channel + 270) % 180) - 90);
-        data[4 * i + channel] = v - range * Math.min(1, Math.max(0, away / 30 - 1));
-      }
+      const v = value[i]!;
+      const range = (v * saturation[i]!) / 255;
+      const lack = 3 * hue[i]!;
+      data[4 * i] = v - range * LACKS[lack]!;
+      data[4 * i + 1] = v - range * LACKS[lack + 1]!;
+      data[4 * i + 2] = v - range * LACKS[lack + 2]!;
     }
     return { width: size.width, height: size.height, data };
   }
 
-  takePlanes(y: Luma, cb: ChromaPlane, cr: ChromaPlane, across: number, down: number, fullRange: boolean): void {
+  takePlanes(pixels: Pixels, y: Luma, cb: ChromaPlane, cr: ChromaPlane, across: number, down: number, fullRange: boolean): void {
     const { width, height, scale } = this.size;
     const { shift } = y;
-    const [gain, black] = fullRange ? [1, 0] : [255 / 219, 16];
-    const chromaGain = fullRange ? 1 : 255 / 224;
     const near = Math.floor(scale / 4);
     const far = Math.min(Math.ceil(scale) - 1, Math.floor((3 * scale) / 4));
     const [data, us, vs] = [y.data, cb.data, cr.data];
-    const lumaGain = gain / (4 << shift);
     // Where a small pixel's samples lie in a row: the same in each.
     if (this.#columns.length !== 3 * width) this.#columns = new Int32Array(3 * width);
     const places = this.#columns;
@@ -95,6 +102,8 @@ export class SmallFrame {
       places[3 * column + 1] = right;
       places[3 * column + 2] = Math.floor(right / across);
     }
+    const [sums, blues, reds] = pixels.planes(width * height);
+    const [cbStep, crStep] = [cb.step, cr.step];
     for (let row = 0, at = 0; row < height; row++) {
       const top = Math.floor(row * scale);
       const one = y.offset + (top + near) * y.stride;
@@ -106,45 +115,27 @@ export class SmallFrame {
         const left = places[3 * column]!;
         const right = places[3 * column + 1]!;
         const chroma = places[3 * column + 2]!;
-        const sum = data[one + left]! + data[one + right]! + data[two + left]! + data[two + right]!;
-        const u = ((us[cbRow + chroma * cb.step]! >> shift) - 128) * chromaGain;
-        const v = ((vs[crRow + chroma * cr.step]! >> shift) - 128) * chromaGain;
-        const luma = sum * lumaGain - black * gain;
-        this.#put(at, luma, luma + 1.5748 * v, luma - 0.1873 * u - 0.4681 * v, luma + 1.8556 * u);
+        sums[at] = data[one + left]! + data[one + right]! + data[two + left]! + data[two + right]!;
+        blues[at] = (us[cbRow + chroma * cbStep]! >> shift) - 128;
+        reds[at] = (vs[crRow + chroma * crStep]! >> shift) - 128;
       }
     }
+    const [gain, black] = fullRange ? [1, 0] : [255 / 219, 16];
+    pixels.fromSamples(width * height, gain / (4 << shift), black * gain, fullRange ? 1 : 255 / 224, this.planes);
   }
 
-  takeRgba(data: Uint8Array, stride: number): void {
+  takeRgba(pixels: Pixels, data: Uint8Array, stride: number): void {
     const { width, height, scale } = this.size;
     const middle = Math.floor(scale / 2);
+    const [reds, greens, blues] = pixels.planes(width * height);
     for (let row = 0, at = 0; row < height; row++) {
       for (let column = 0; column < width; column++, at++) {
         const from = 4 * ((Math.floor(row * scale) + middle) * stride + Math.floor(column * scale) + middle);
-        const [r, g, b] = [data[from]!, data[from + 1]!, data[from + 2]!];
-        this.#put(at, 0.2126 * r + 0.7152 * g + 0.0722 * b, r, g, b);
+        reds[at] = data[from]!;
+        greens[at] = data[from + 1]!;
+        blues[at] = data[from + 2]!;
       }
     }
-  }
-
-  #put(at: number, luma: number, red: number, green: number, blue: number): void {
-    this.luma[at] = byte(luma);
-    const r = byte(red);
-    const g = byte(green);
-    const b = byte(blue);
-    const most = Math.max(r, g, b);
-    const least = Math.min(r, g, b);
-    const range = most - least;
-    this.value[at] = most;
-    this.saturation[at] = most === 0 ? 0 : (255 * range) / most;
-    if (range === 0) {
-      this.hue[at] = 0;
-      return;
-    }
-    const sixth = most === r ? (g - b) / range : most === g ? 2 + (b - r) / range : 4 + (r - g) / range;
-    const hue = 30 * sixth;
-    this.hue[at] = hue < 0 ? hue + 180 : hue;
+    pixels.fromRgb(width * height, this.planes);
   }
 }
-
-const byte = (value: number): number => (value <= 0 ? 0 : value >= 255 ? 255 : (value + 0.5) | 0);
