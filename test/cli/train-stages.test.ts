@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { configOf } from "../../src/cli/train/config.ts";
 import { stateOf } from "../support/kill.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { watched, type Ended } from "../support/watched.ts";
@@ -127,6 +128,19 @@ describe("three stages on clips of mixed aspect", () => {
     expect(existsSync(at("plan", ""))).toBe(false);
     expect((await train("plan", config, ["--plan"])).out).toMatch(/stage 3 of 3: packs of 260 tokens.*as much work as \d+ steps/s);
   }, 60_000);
+});
+
+it("packs have the run's options, and a stage its own", () => {
+  const { options } = configOf({
+    ...{ data: "clips", out: "x", budget: 90, packClips: 3, packRope: "pipeline", packAverage: "token" },
+    stages: [{ steps: 1 }, { steps: 1, budget: 80, packWindow: 7, packAverage: "clip" }, { steps: 1, batch: 2 }],
+  });
+  expect(options.stages).toEqual([
+    { steps: 1, packing: { budget: 90, clips: 3, rope: "pipeline", average: "token" } },
+    { steps: 1, packing: { budget: 80, clips: 3, window: 7, rope: "pipeline", average: "clip" } },
+    { steps: 1, batch: 2 },
+  ]);
+  expect(() => configOf({ data: "clips", out: "x", packRope: "prefix" })).toThrow(/packs are made with a budget, got packRope with it/);
 });
 
 describe("refused", () => {

@@ -71,6 +71,10 @@ export const TRAIN_KEYS = {
   }),
   packClips: key("whole", "clips of a pack at most", "as many as have room, up to 64", { min: 1 }),
   packWindow: key("whole", "clips that are looked at together for what fits", "256", { min: 1 }),
+  packRope: key("choice", "rotary positions of a pack's clips: counted from the table's start, or as sampling has them", "prefix", {
+    choices: ["prefix", "pipeline"],
+  }),
+  packAverage: key("choice", "what a pack's loss is the mean of: of its clips, or of all tokens", "clip", { choices: ["clip", "token"] }),
   accumulation: key("whole", "micro-steps of a step, whose gradients are added up", "1", { min: 1 }),
   diloco: key(
     "whole",
@@ -138,6 +142,8 @@ export const STAGE_KEYS = [
   "budget",
   "packClips",
   "packWindow",
+  "packRope",
+  "packAverage",
   "lr",
 ] as const satisfies readonly TrainKeyName[];
 

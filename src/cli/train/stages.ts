@@ -4,6 +4,7 @@ import { checkSizes, type ClipSizes } from "../../data/clip-size.ts";
 import type { PreparedClips } from "../../data/prepared.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
+import type { PackingOptions } from "../../training/packing/packs.ts";
 import { paddedFrames } from "../../training/sample.ts";
 import type { StageOptions } from "../../training/stages.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
@@ -29,6 +30,8 @@ export interface StageConfig extends StageKeys {
   readonly budget?: number;
   readonly packClips?: number;
   readonly packWindow?: number;
+  readonly packRope?: PackingOptions["rope"];
+  readonly packAverage?: PackingOptions["average"];
 }
 
 type Given = Readonly<Record<string, unknown>>;
@@ -49,7 +52,8 @@ export function stagesOfKeys<S extends StageKeys>(given: Given, ofStage: readonl
   });
 }
 
-const PACKS = ["budget", "packClips", "packWindow"] as const;
+const OF_PACKS = ["packClips", "packWindow", "packRope", "packAverage"] as const;
+const PACKS = ["budget", ...OF_PACKS] as const;
 
 /** The stages of a transformer's training; throws for keys that contradict each other too. */
 export const stageConfigs = (given: Given): StageConfig[] =>
@@ -70,15 +74,16 @@ function checked(stage: StageConfig): StageConfig {
       );
   };
   contradiction(["batch"], stage.budget !== undefined, "clips are packed by a budget or in batches of one size");
-  contradiction(["packClips", "packWindow"], stage.budget === undefined, "packs are made with a budget");
+  contradiction(OF_PACKS, stage.budget === undefined, "packs are made with a budget");
   return stage;
 }
 
 const of = ({ name }: StageConfig): string => (name ? `${name}: ` : "");
 
 /** What `train` takes of a stage, its data apart. */
-export function stageOptions({ steps, lr, batch, budget, packClips, packWindow }: StageConfig): StageOptions {
-  const packing = budget === undefined ? undefined : { budget, ...defined({ clips: packClips, window: packWindow }) };
+export function stageOptions({ steps, lr, batch, budget, packClips, packWindow, packRope, packAverage }: StageConfig): StageOptions {
+  const of = defined({ clips: packClips, window: packWindow, rope: packRope, average: packAverage });
+  const packing = budget === undefined ? undefined : { budget, ...of };
   return { steps, ...defined({ lr, batch, packing }) };
 }
 
