@@ -9,7 +9,9 @@ import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 
 type Cell = string | { readonly text: string; readonly good: boolean };
 
+/** Nothing where there are no rows: heads alone tell nothing, and a section without a body is left out. */
 function htmlTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  if (rows.length === 0) return "";
   const cell = (c: Cell) =>
     typeof c === "string"
       ? `<td${c.length > 24 ? ' class="long"' : ""}>${escaped(c)}</td>`

@@ -203,6 +203,7 @@ test("the report says what kernels were chosen by", () => {
     const html = htmlReport(one, [], []);
     expect(html).toContain(`<p>${chosenBy(one.engine)}</p>`);
     expect(html).toContain(`<td>${chosen}</td>`);
+    expect(html, "a table of nothing").not.toContain("<tbody></tbody>");
   }
 });
 

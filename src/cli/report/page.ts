@@ -45,10 +45,12 @@ export function runPage({ title, running, facts, charts, above = "", below }: Re
 ${REPORT_COLOURS}
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
   color: var(--text); background: var(--page) }
-h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
+h1 { font-size: 1.3rem; overflow-wrap: break-word } .facts td { overflow-wrap: anywhere }
+h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
-td, th { padding: 2px 12px 2px 0; text-align: left }
-.curves { display: flex; flex-wrap: wrap; gap: 1.5rem }
+td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top }
+@media (max-width: 760px) { table:not(.facts) { white-space: nowrap } }
+.curves { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
 svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
 .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
@@ -59,7 +61,7 @@ svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; 
 </style></head><body>
 <h1>${escaped(title)}</h1>
 ${running === undefined ? "" : `<p>${running ? "The run goes on; this page loads itself again." : "The run has ended."}</p>`}
-<table>${Object.entries(facts)
+<table class="facts">${Object.entries(facts)
     .map(([name, value]) => `<tr><th>${escaped(name)}</th><td>${escaped(value)}</td></tr>`)
     .join("")}</table>
 ${above}
