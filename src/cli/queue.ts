@@ -194,7 +194,8 @@ export async function listJobs(flags: ListFlags): Promise<void> {
     for (const { id, models, adapter, stages = STAGES, limitBytes } of workers) {
       const some = stages.length < STAGES.length ? ` (${stages.join(", ")})` : "";
       const within = limitBytes === undefined ? "" : ` within ${bytesText(limitBytes, 1)}`;
-      print(visible(`  ${id}: ${models.map(({ name }) => name).join(", ") || "no model"} on ${adapter}${within}${some}`));
+      const named = models.map(({ name, seconds }) => name + (seconds === undefined ? "" : ` (a video in about ${duration(seconds)})`));
+      print(visible(`  ${id}: ${named.join(", ") || "no model"} on ${adapter}${within}${some}`));
     }
   });
 }

@@ -7,6 +7,7 @@ import { pause } from "../base/pause.ts";
 import { sha256 } from "../base/sha256.ts";
 import { bytesText } from "../base/units.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import { stageSeconds } from "../pipelines/cogvideox/seconds.ts";
 import type { PlannedStage } from "../pipelines/cogvideox/stages.ts";
 import { defined } from "../pipelines/options.ts";
 import type { KeyValues } from "./backend.ts";
@@ -72,6 +73,20 @@ export function noRoom(model: CogVideoX, size: JobSize, stages: Iterable<JobStag
     return `needs ${bytesText(least, 1)} at the least${without}, has ${bytesText(has, 1)}${free}`;
   } catch (error) {
     // What the model cannot make at all is the request's fault, and is told when it is begun.
+    if (error instanceof CogwheelError) return undefined;
+    throw error;
+  }
+}
+
+/** Seconds that these stages of a video take at the model's own settings; undefined where nobody has measured how fast the adapter is. */
+export function videoSeconds(model: CogVideoX, stages: Iterable<JobStage>): number | undefined {
+  if (!model.rates) return undefined;
+  const loads = new Set([...stages].flatMap((stage) => LOADS[stage]));
+  try {
+    const times = model.times(model.rates).filter(({ stage }) => loads.has(stage));
+    return times.reduce((seconds, time) => seconds + stageSeconds(time), 0);
+  } catch (error) {
+    // This adapter cannot have the model's own size: it may still make smaller videos.
     if (error instanceof CogwheelError) return undefined;
     throw error;
   }

@@ -15,7 +15,7 @@ import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
 import { axisOf } from "./clip.ts";
 import { helpWithClip, helpWithSteps } from "./help.ts";
 import { partnerHintOf } from "./partner.ts";
-import { noRoom, questions, type Room, roomBytes, sizeKey, type JobSize } from "./room.ts";
+import { noRoom, questions, type Room, roomBytes, videoSeconds, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
@@ -92,6 +92,8 @@ interface Open extends OpenModel {
   model: CogVideoX;
   keep: boolean;
   readonly weights: Digests;
+  /** Of a video at the model's own settings. */
+  readonly seconds?: number;
 }
 
 /** Works until the signal aborts, and resolves then; what it works on is given back with all that was reached. */
@@ -129,7 +131,8 @@ class Worker implements AsyncDisposable {
         const model = await served.open(keep);
         worker.#open.set(served.name, { served, model, keep, weights: {} });
         const weights = await weightsDigests(model.checkpoint, worker.#stages, served.stored ?? model.dtype, signal);
-        worker.#open.set(served.name, { served, model, keep, weights });
+        const seconds = videoSeconds(model, worker.#stages);
+        worker.#open.set(served.name, { served, model, keep, weights, ...defined({ seconds }) });
       }
       return worker;
     } catch (error) {
@@ -210,12 +213,13 @@ class Worker implements AsyncDisposable {
   }
 
   async #say(): Promise<void> {
-    const models = [...this.#open.values()].map(({ served, model, weights }) => ({
+    const models = [...this.#open.values()].map(({ served, model, weights, seconds }) => ({
       name: served.name,
       weights,
       dtype: served.stored ?? model.dtype,
       settings: model.defaults,
       takes: model.rules.takes,
+      ...defined({ seconds }),
     }));
     // Some do other work alone, without an adapter.
     const gpu = [...this.#open.values()][0]?.model.gpu;

@@ -18,6 +18,8 @@ export interface WorkerRecord {
     readonly settings: Settings;
     /** What it begins from, beside a prompt. */
     readonly takes: string;
+    /** Seconds of the worker's stages of such a generation, by rates that were measured on its adapter; undefined where none were. */
+    readonly seconds?: number;
   }[];
   /** What it does of a job; in records of older versions all. */
   readonly stages?: readonly JobStage[];

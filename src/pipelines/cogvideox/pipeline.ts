@@ -166,6 +166,11 @@ export class CogVideoX implements AsyncDisposable {
     return stageTimes(model, stages, sizes, { steps: completed(this.defaults, of).steps, samples: of.samples ?? 1 }, rates);
   }
 
+  /** How fast this model runs here, where that was measured. @internal */
+  get rates(): MeasuredRates | undefined {
+    return this.#model.rates;
+  }
+
   /** How fast this model runs here: what was measured before, or now. @internal */
   useRates(rates: MeasuredRates | undefined): void {
     this.#model.rates = rates;
