@@ -32,13 +32,17 @@ async function seconds(queue: string, workers: number, jobs: number): Promise<nu
         }),
       );
     };
-    while ((await backend.values.keys("worker.")).length < workers) await new Promise((done) => setTimeout(done, 50));
+    while ((await backend.values.keys("worker.")).length < workers) {
+      if (started.some(({ exitCode }) => exitCode !== null)) throw new Error("a worker ended before it took a job");
+      await new Promise((done) => setTimeout(done, 50));
+    }
     await made(3 * workers);
     const began = performance.now();
     await made(jobs);
     return (performance.now() - began) / 1000;
   } finally {
     for (const child of started) {
+      if (child.exitCode !== null) continue;
       const gone = once(child, "close");
       process.kill(-child.pid!, "SIGKILL");
       await gone;
