@@ -1,5 +1,7 @@
 /** What a command is. Each is a file in commands/, which imports nothing of the engine: help and version must not wait for it. */
 import type { Command } from "commander";
+import { CogwheelError } from "../base/errors.ts";
+import { nearestName } from "../base/near-name.ts";
 
 export interface CliCommand {
   readonly name: string;
@@ -34,13 +36,27 @@ export function addCommands(to: Command, commands: readonly CliCommand[], onRun:
   for (const one of commands) {
     const added = to.command(one.name, { isDefault: one.isDefault ?? false }).description(one.help);
     one.declare?.(added);
+    // Words for a default that takes none are a sibling's name, mistyped.
+    const mistyped = (one.isDefault ?? false) && to.parent !== null && added.registeredArguments.length === 0;
+    if (mistyped) added.allowExcessArguments();
     addCommands(added, one.commands ?? [], onRun);
     const { run } = one;
     if (!run) continue;
     added.action(async () => {
+      if (mistyped && added.args.length) refuseUnknown(added.args[0]!, to);
       onRun(one);
       const code = await run(added.processedArgs, added.opts());
       if (code !== undefined) process.exitCode = code;
     });
   }
+}
+
+function refuseUnknown(word: string, group: Command): never {
+  const names = group.commands.map((command) => command.name());
+  const near = nearestName(word, names);
+  throw new CogwheelError(
+    "cli",
+    `a command of ${group.name()} must be ${names.join(", ")}, got ${JSON.stringify(word)}` +
+      `; ${near ? `the nearest is ${near}` : "--help says what each does"}`,
+  );
 }

@@ -98,9 +98,19 @@ export async function pullModel(name: string, { variant }: PullOptions): Promise
 }
 
 export async function printModelPath(name: string, { variant }: PullOptions): Promise<void> {
-  await using source = await openSource(onHub(name), { ...WHAT, hub: { offline: true }, ...defined({ variant }) });
+  const id = onHub(name);
+  const opening = openSource(id, { ...WHAT, hub: { offline: true }, ...defined({ variant }) });
+  await using source = await opening.catch((error: unknown) => {
+    if (!(error instanceof CogwheelError) || error.code !== "hub") throw error;
+    throw new CogwheelError(
+      "hub",
+      `${id} must be on this machine, got a part of it or nothing; \`cogwheel models pull ${name}\` downloads what is missing`,
+      { cause: error },
+    );
+  });
   printPath(source.label);
 }
+
 
 export async function removeModel(name: string): Promise<void> {
   const id = onHub(name);

@@ -10,7 +10,7 @@ export const completion = (all: () => readonly CliCommand[]): CliCommand =>
     name: "completion",
     help: "print what bash, zsh or fish reads to complete commands and options",
     printsResult: true,
-    declare: (command) => command.addArgument(new Argument("<shell>", "the shell").choices(SHELLS)),
+    declare: (command) => command.addArgument(new Argument(`<${SHELLS.join("|")}>`, "the shell").choices(SHELLS)),
     async run([shell]) {
       writeOut(completionScript(shell, all()));
       return undefined;

@@ -5,7 +5,7 @@ import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import type { MeasuredRates } from "../../gpu/rates.ts";
 import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import { ratesUnlessOff } from "../../tuning/rates.ts";
-import { roughRates } from "../../tuning/rough.ts";
+import { roughRates, type RoughRates } from "../../tuning/rough.ts";
 import { secondsOf } from "../stage-table.ts";
 import { duration } from "../terminal/progress.ts";
 import type { GenerateWork } from "./work.ts";
@@ -21,12 +21,26 @@ function flopsOf({ requirements, plan, options }: GenerationRequest): number {
   return requirements.reduce((sum, { stage, flops }) => sum + flops * (times[stage as keyof typeof times] ?? 1), 0);
 }
 
-/** Says it; what is not known is measured first, and kept: of little work at a first look, which takes about a second. */
-export async function sayForecast(request: GenerationRequest, { model, progress, signal }: Omit<GenerateWork, "inBatch">): Promise<void> {
+/**
+ * The rates that a request's times are told from. What is not known is measured first, and kept: of little work at a first look, which takes
+ * about a second. Undefined where the user wants no measurements.
+ */
+export async function forecastRates(
+  request: GenerationRequest,
+  { model, progress, signal }: Omit<GenerateWork, "inBatch">,
+): Promise<RoughRates | undefined> {
   const look = flopsOf(request) < WORTH_FLOPS ? await roughRates(model, request, signal) : undefined;
-  const rates = look?.rates ?? (await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) }));
-  if (!rates) return;
-  const { line, advice } = forecast(model, request, rates, look?.rough);
+  if (look) return look;
+  const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
+  return rates && { rates, rough: false };
+}
+
+/** Says it. */
+export async function sayForecast(request: GenerationRequest, work: Omit<GenerateWork, "inBatch">): Promise<void> {
+  const { model, progress } = work;
+  const known = await forecastRates(request, work);
+  if (!known) return;
+  const { line, advice } = forecast(model, request, known.rates, known.rough);
   progress.say(line);
   if (advice) progress.note(advice);
 }

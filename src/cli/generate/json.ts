@@ -1,11 +1,11 @@
 /** What `generate --json` prints: what was planned, and what was made. */
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
-import type { MeasuredRates } from "../../gpu/rates.ts";
+import type { RoughRates } from "../../tuning/rough.ts";
 import type { Video } from "../../pipelines/video.ts";
 
-/** @param rates to tell times from, where they were measured */
-export function requestJson(model: CogVideoX, request: GenerationRequest, rates?: MeasuredRates): object {
+/** @param known to tell times from, where they were measured */
+export function requestJson(model: CogVideoX, request: GenerationRequest, known?: RoughRates): object {
   const { settings, seed, task, tiling, requirements, warnings, plan } = request;
   return {
     adapter: model.gpu.name,
@@ -16,7 +16,7 @@ export function requestJson(model: CogVideoX, request: GenerationRequest, rates?
     tiling,
     memoryBytes: plan.limit ?? null,
     requirements,
-    ...(rates ? { times: model.times(rates, request) } : {}),
+    ...(known ? { times: model.times(known.rates, request), rough: known.rough } : {}),
     warnings,
   };
 }

@@ -7,7 +7,6 @@ import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
-import type { MeasuredRates } from "../../gpu/rates.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
 import { savedRun } from "../../pipelines/saved-run.ts";
 import { stepsText } from "../../pipelines/settings.ts";
@@ -20,6 +19,7 @@ import { print, writeBytes } from "../terminal/output.ts";
 import { duration, type Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
 import { stageTable, timeTable } from "../stage-table.ts";
+import type { RoughRates } from "../../tuning/rough.ts";
 import { tuningLine } from "../tuning-line.ts";
 
 /** Where a video goes that is given no place. */
@@ -51,10 +51,10 @@ export function sayRequest(
 }
 
 /** Says what a generation will take, where it is not to be made. */
-export function printPlan(model: CogVideoX, request: GenerationRequest, from: string, rates: MeasuredRates | undefined): void {
+export function printPlan(model: CogVideoX, request: GenerationRequest, from: string, known: RoughRates | undefined): void {
   sayRequest(print, model, request, from);
   print(`\n${stageTable(request.requirements)}`);
-  if (rates) print(timeTable(model.times(rates, request)));
+  if (known) print(timeTable(model.times(known.rates, request), known.rough));
   const { limit } = request.plan;
   if (limit !== undefined) print(`Planned within ${bytesText(limit, 1)} of the adapter's memory.`);
 }

@@ -10,7 +10,6 @@ import { defined, type GenerateOptions } from "../../pipelines/options.ts";
 import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
-import { ratesUnlessOff } from "../../tuning/rates.ts";
 import { Attempts } from "../attempts.ts";
 import { componentInputs } from "../component-inputs.ts";
 import type { Flags } from "../flags.ts";
@@ -23,7 +22,7 @@ import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
 import { framePaths, optionsFrom, readAsked, readFrames, withPreset, type Asked, type GenerateFlags } from "./asked.ts";
 import { enhanced, sayEnhanced, saveEnhanced } from "./enhanced.ts";
-import { sayForecast } from "./forecast.ts";
+import { forecastRates, sayForecast } from "./forecast.ts";
 import type { GenerateWork } from "./work.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
 import { defaultOutput, printPlan, sayRequest, saySummary, reportProfile, saveState, writeVideos } from "./results.ts";
@@ -154,14 +153,15 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
 async function tellPlan(
   asked: Asked,
   request: GenerationRequest,
-  { model, progress, signal }: GenerateWork,
+  work: GenerateWork,
   rewritten: EnhancedPrompt | undefined,
 ): Promise<readonly string[]> {
-  const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
-  if (asked.own.json) printJson({ ...requestJson(model, request, rates), ...defined({ enhanced: rewritten }) });
+  const { model } = work;
+  const known = await forecastRates(request, work);
+  if (asked.own.json) printJson({ ...requestJson(model, request, known), ...defined({ enhanced: rewritten }) });
   else {
     if (rewritten) sayEnhanced(rewritten, print);
-    printPlan(model, request, inputName(asked), rates);
+    printPlan(model, request, inputName(asked), known);
   }
   return [];
 }
