@@ -111,7 +111,6 @@ export async function printModelPath(name: string, { variant }: PullOptions): Pr
   printPath(source.label);
 }
 
-
 export async function removeModel(name: string): Promise<void> {
   const id = onHub(name);
   const freed = await removeRepository(idOf(id)!, { onWait: () => complain("Another process downloads this model; waiting for it.") });
