@@ -1,4 +1,4 @@
-/** What Dawn writes by itself is taken out of a user's own script, and nothing else: as a shell runs it, for standard error must be a pipe. */
+/** What Dawn writes by itself is taken out of a user's own script, and nothing else. A shell runs it: standard error must be a pipe. */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

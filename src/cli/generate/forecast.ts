@@ -22,8 +22,8 @@ function flopsOf({ requirements, plan, options }: GenerationRequest): number {
 }
 
 /**
- * The rates that a request's times are told from. What is not known is measured first, and kept: of little work at a first look, which takes
- * about a second. Undefined where the user wants no measurements.
+ * The rates that a request's times are told from. What is not known is measured first, and kept: of little work at a first look, which
+ * takes about a second. Undefined where the user wants no measurements.
  */
 export async function forecastRates(
   request: GenerationRequest,
