@@ -31,8 +31,12 @@ export function defineCommand<Arguments extends readonly unknown[], Options exte
   return { ...command, run: (args, options) => command.run(args as unknown as Arguments, options as Options) };
 }
 
-/** Adds commands to commander's; `onRun` hears which one was chosen. */
-export function addCommands(to: Command, commands: readonly CliCommand[], onRun: (command: CliCommand) => void): void {
+/** Adds commands to commander's; `onRun` hears which one was chosen, and with which words. */
+export function addCommands(
+  to: Command,
+  commands: readonly CliCommand[],
+  onRun: (command: CliCommand, words: readonly string[]) => void,
+): void {
   for (const one of commands) {
     const added = to.command(one.name, { isDefault: one.isDefault ?? false }).description(one.help);
     one.declare?.(added);
@@ -44,7 +48,7 @@ export function addCommands(to: Command, commands: readonly CliCommand[], onRun:
     if (!run) continue;
     added.action(async () => {
       if (mistyped && added.args.length) refuseUnknown(added.args[0]!, to);
-      onRun(one);
+      onRun(one, added.args);
       const code = await run(added.processedArgs, added.opts());
       if (code !== undefined) process.exitCode = code;
     });

@@ -7,7 +7,7 @@ import { systemComplaint } from "../platform/system-error.ts";
 import { addCommands, type CliCommand } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
 import { exitCodeOf } from "./exit-code.ts";
-import { refuseMistypedCommand } from "./meant-command.ts";
+import { refuseLateCommand, refuseMistypedCommand } from "./meant-command.ts";
 import { packageInfo } from "./package-root.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
 import { codeAfterOutput, complain, drained, guardOutput, leave } from "./terminal/output.ts";
@@ -22,16 +22,16 @@ const program = new Command("cogwheel")
   .exitOverride()
   .configureOutput({ writeErr: (text) => void process.stderr.write(shortenedLines(text)) });
 
+const given = process.argv.slice(2);
+const names = COMMANDS.map((command) => command.name);
 let chosen: CliCommand | undefined;
-addCommands(program, COMMANDS, (command) => {
+addCommands(program, COMMANDS, (command, words) => {
   chosen = command;
+  refuseLateCommand(given, words, names);
 });
 
 try {
-  refuseMistypedCommand(
-    process.argv.slice(2),
-    program.commands.map((one) => one.name()),
-  );
+  refuseMistypedCommand(given, names);
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);

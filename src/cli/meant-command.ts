@@ -1,4 +1,5 @@
 /** A mistyped command is not a prompt: what makes a video of words that name no command would else spend minutes on `models`. */
+import { existsSync } from "node:fs";
 import { CogwheelError } from "../base/errors.ts";
 import { editDistance } from "../base/near-name.ts";
 
@@ -39,4 +40,19 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
       `a command must be ${commands.join(", ")}, got ${JSON.stringify(first)}; what does that here is: ${meant}. ` +
         `To make a video of the word: generate ${first}`,
     );
+}
+
+/**
+ * Refuses a command's name after options (`--adapter lavapipe validate FOLDER`), which makes a prompt of it: where it stands alone, or before
+ * something that is there.
+ * @param args after the program's name @param words those of `args` that are no options
+ */
+export function refuseLateCommand(args: readonly string[], words: readonly string[], commands: readonly string[]): void {
+  const [name, path] = words;
+  if (!args[0]?.startsWith("-") || name === undefined || !commands.includes(name) || (path !== undefined && !existsSync(path))) return;
+  throw new CogwheelError(
+    "cli",
+    `a command must come before its options, got ${name} after them; write: cogwheel ${name} …. ` +
+      `To make a video of the words: generate ${words.join(" ")}`,
+  );
 }

@@ -1,6 +1,6 @@
 /** Which first words are taken for a command that was mistyped. */
 import { expect, test } from "vitest";
-import { refuseMistypedCommand } from "../../src/cli/meant-command.ts";
+import { refuseLateCommand, refuseMistypedCommand } from "../../src/cli/meant-command.ts";
 
 const commands = ["generate", "vae", "validate", "inspect", "models", "quantize", "train", "tune", "cache", "adapters", "data", "help"];
 const refused = (line: readonly string[]) => () => refuseMistypedCommand(line, commands);
@@ -35,4 +35,30 @@ test.each<[readonly string[]]>([
   [["lost"]],
 ])("%j is let through", (line) => {
   expect(refused(line)).not.toThrow();
+});
+
+test.each<[readonly string[], readonly string[]]>([
+  [["--adapter", "lavapipe", "models"], ["models"]],
+  [
+    ["--adapter", "lavapipe", "validate", "test"],
+    ["validate", "test"],
+  ],
+])("%j: a command after options is refused", (args, words) => {
+  expect(() => refuseLateCommand(args, words, commands)).toThrow(
+    `a command must come before its options, got ${words[0]} after them; write: cogwheel ${words[0]} …. ` +
+      `To make a video of the words: generate ${words.join(" ")}`,
+  );
+});
+
+test.each<[readonly string[], readonly string[]]>([
+  [
+    ["--seed", "1", "train", "through", "snow"],
+    ["train", "through", "snow"],
+  ],
+  [["--seed", "1", "a red circle"], ["a red circle"]],
+  [["generate", "--seed", "1", "models"], ["models"]],
+  [["validate", "test", "--adapter", "lavapipe"], ["test"]],
+  [["--seed", "1"], []],
+])("%j is let through with what is before the words", (args, words) => {
+  expect(() => refuseLateCommand(args, words, commands)).not.toThrow();
 });

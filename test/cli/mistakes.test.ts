@@ -43,6 +43,7 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
   [["inspect", "nope"], 3, /nope: a checkpoint must be a folder, got nothing there/],
   [["train"], 2, /data must be given, got none; name a folder with --data, or in the config/],
   [[SHAPE, "--size", "64"], 2, /It must be WIDTHxHEIGHT, such as 720x480, or 480p, 768p\./],
+  [["--seed", "1", "models"], 2, /^\[cli\] a command must come before its options, got models after them; write: cogwheel models …/m],
   [["model"], 2, /^\[cli\] a command must be .* what does that here is: models\. To make a video of the word: generate model$/m],
   [[], 2, /^\[generate\] a prompt must say what to show, got nothing; try: cogwheel "a red circle/m],
   [[SHAPE], 5, /^\[adapter\] COGWHEEL_ADAPTER must be gpu, lavapipe, .* got "foo", and this machine has: /m, { COGWHEEL_ADAPTER: "foo" }],
