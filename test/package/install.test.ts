@@ -59,7 +59,7 @@ describe("the tarball", () => {
           !/^(package\.json|(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md|LICENSE|NOTICE|docs\/(reference\/)?[\w-]+\.md)$/.test(path) &&
           !/^models\/moving-shapes\/(?!train)/.test(path) &&
           !/^dist\/([\w-]+\.js(\.map)?|chunks\/[\w.-]+\.js(\.map)?|cases\/[\w/.-]+\.safetensors)$/.test(path) &&
-          !/^(docs\/pictures|examples|kernels|src)\/.*\.(gif|html|js|md|mjs|png|py|toml|ts|txt|wgsl)$/.test(path) &&
+          !/^(docs\/pictures|examples|kernels|src|wasm)\/.*\.(gif|html|js|md|mjs|png|py|toml|ts|txt|wgsl)$/.test(path) &&
           !/^dist\/types\/(src|build|types)\/[\w/.-]+\.d\.ts$/.test(path),
       );
     expect(stray).toEqual([]);
