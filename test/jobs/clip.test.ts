@@ -11,6 +11,7 @@ import { clipPlanText, planClip } from "../../src/jobs/clip.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
 import type { Job } from "../../src/jobs/job.ts";
 import { PartnerHold, readPair } from "../../src/jobs/partner.ts";
+import type { JobStage } from "../../src/jobs/stages.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
 import { waitsFor } from "../../src/jobs/waiting.ts";
 import { livingWorkers } from "../../src/jobs/workers.ts";
@@ -50,12 +51,12 @@ describe.each(jobQueues)("over %s", (where, open) => {
   });
 
   /** Other work of the machine must not look like a partner that hangs. */
-  const worker = (name: string, leaseMs = 30_000, memoryBytes?: number): JobWorker => {
+  const worker = (name: string, leaseMs = 30_000, memoryBytes?: number, stages?: readonly JobStage[]): JobWorker => {
     const limit = memoryBytes === undefined ? {} : { memoryBytes };
     return jobWorker(store, name, {
       leaseMs,
       models: [{ name: "moving-shapes", open: (keep) => CogVideoX.open(MODEL, { gpu, keep: keep && !memoryBytes, ...limit }) }],
-      ...{ previewMs: 0, keep: !memoryBytes, ...limit },
+      ...{ previewMs: 0, keep: !memoryBytes, ...limit, ...(stages ? { stages } : {}) },
     });
   };
   const until = (id: string, ready: (job: Job) => boolean): Promise<Job> => untilJob(store, id, ready, 90_000);
@@ -145,12 +146,11 @@ describe.each(jobQueues)("over %s", (where, open) => {
         expect(alone.sharedClips, "who has no room for a piece is no partner").toBeUndefined();
         expect(small.notes.join("\n")).toMatch(/decoded in pieces of 1 frame batch, as that takes 29\.3 MB/);
       }
+      // Who only decodes does not take the job, and is there when there is something to decode.
       await using roomy = worker("roomy");
-      await expect.poll(async () => (await backend.values.keys("worker.")).length).toBe(1);
-      const { id } = await store.create({ request: long });
-      await until(id, ({ lease }) => lease?.worker === roomy.id);
-      await using _ = worker("small", 30_000, 30e6);
-      const job = await until(id, isOver);
+      await using _ = worker("small", 30_000, 30e6, ["decode"]);
+      await expect.poll(async () => (await backend.values.keys("worker.")).length).toBe(2);
+      const job = await made();
       const notes = roomy.notes.join("\n");
       expect(job.output?.digest, notes).toBe(whole.output?.digest);
       expect(notes).toMatch(/small-\w+ has 30\.0 MB: in pieces of 1 frame batch/);

@@ -88,7 +88,7 @@ describe("a run in stages", { timeout: 120_000 }, () => {
     ["a stage without steps", { stages: [{ steps: 0 }] }, /stage 1: steps must be a whole number from 1, got 0/],
     ["a batch and packs", { stages: [{ steps: 1, batch: 2, packing: { budget: 9 } }] }, /stage 1: clips are packed or in batches/],
     ["another sum", { steps: 5, stages: [{ steps: 1 }, { steps: 2 }] }, /a run has the steps of its stages, 3, got steps 5; leave it out/],
-    ["an unknown option", { stages: [{ steps: 1, size: 3 } as never] }, /an option of stage 1 must be steps or data or lr/],
+    ["an unknown option", { stages: [{ steps: 1, size: 3 } as never] }, /an option of stage 1 must be steps or data or prior or lr/],
     [
       "a warm-up beyond a stage",
       { stages: [{ steps: 4 }, { steps: 2 }], schedule: { warmupSteps: 2 } },
