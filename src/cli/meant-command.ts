@@ -43,8 +43,8 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
 }
 
 /**
- * Refuses a command's name after options (`--adapter lavapipe validate FOLDER`), which makes a prompt of it: where it stands alone, or before
- * something that is there.
+ * Refuses a command's name after options (`--adapter lavapipe validate FOLDER`), which makes a prompt of it: where it stands alone, or
+ * before something that is there.
  * @param args after the program's name @param words those of `args` that are no options
  */
 export function refuseLateCommand(args: readonly string[], words: readonly string[], commands: readonly string[]): void {
