@@ -1,6 +1,8 @@
 /** What a generation will take of this GPU: its memory, and where that was measured, its time. */
+import { isMeasured } from "../src/gpu/rates.ts";
 import { digest } from "../src/gpu/tuning-table.ts";
 import { measureRates, type CogVideoX, type GenerateOptions, type MeasuredRates } from "../src/index.ts";
+import { stageSeconds } from "../src/pipelines/cogvideox/seconds.ts";
 import type { Plan, Say } from "./protocol.ts";
 
 /** How fast the model runs here, which takes some seconds to measure. */
@@ -20,7 +22,8 @@ const placeOf = ({ gpu }: CogVideoX, key: string): URL =>
 export async function keptRates(model: CogVideoX, key: string): Promise<MeasuredRates | undefined> {
   try {
     const found = await (await caches.open(CACHE)).match(placeOf(model, key));
-    return found && ((await found.json()) as MeasuredRates);
+    const rates: unknown = await found?.json();
+    return isMeasured(rates) ? rates : undefined;
   } catch {
     return undefined; // where a browser keeps nothing, it is measured each time
   }
@@ -38,9 +41,6 @@ export function planOf(model: CogVideoX, options: Partial<GenerateOptions>, rate
   const advice = options.prompt === undefined ? undefined : model.promptAdvice(options.prompt);
   const plan = { bytes: Math.max(...model.requirements(options).map(({ total }) => total)), ...(advice ? { advice } : {}) };
   if (!rates) return plan;
-  const times = model.times(rates, options).map(({ stage, loadSeconds = 0, pipelineSeconds, workSeconds }) => ({
-    stage,
-    seconds: loadSeconds + pipelineSeconds + workSeconds,
-  }));
+  const times = model.times(rates, options).map((time) => ({ stage: time.stage, seconds: stageSeconds(time) }));
   return { ...plan, times };
 }

@@ -50,9 +50,11 @@ for (const [i, size] of asked.entries()) {
   results.push(compareStages(size, told[i]!, await measureSize(model, size, Number(options.runs))));
 }
 const seconds = (value: number | undefined): string => (value === undefined ? "" : value.toPrecision(3));
+const ratio = (predicted: number | undefined, measured: number): string =>
+  predicted === undefined ? "" : (predicted / measured).toFixed(2);
 console.log(
   table(
-    ["size", "stage", "predicted", "measured", "least", "most", "ratio", "first predicted", "first"],
+    ["size", "stage", "predicted", "measured", "least", "most", "ratio", "first predicted", "first", "ratio"],
     results.flatMap(({ size, stages }) =>
       stages.map(({ stage, predicted, measured, least, most, firstPredicted, first }, i) => [
         i ? "" : `${size.width}×${size.height}×${size.frames}`,
@@ -61,9 +63,10 @@ console.log(
         seconds(measured),
         seconds(least),
         seconds(most),
-        predicted === undefined ? "" : (predicted / measured).toFixed(2),
+        ratio(predicted, measured),
         seconds(firstPredicted),
         seconds(first),
+        ratio(firstPredicted, first),
       ]),
     ),
   ),

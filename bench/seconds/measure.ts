@@ -1,6 +1,6 @@
 /** How long the stages of a generation take, beside what was said of them. */
 import type { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import type { StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
+import { loadingSeconds, type StageTime, workingSeconds } from "../../src/pipelines/cogvideox/seconds.ts";
 import { median } from "../../src/tuning/measure.ts";
 
 export interface Size {
@@ -11,7 +11,7 @@ export interface Size {
   readonly guidance?: number;
 }
 
-/** Of one stage: what was said, the median of the runs and their ends, and the first run, in which pipelines are compiled. */
+/** Of one stage: what was said, the median of the runs and their ends, and of the first run, which makes pipelines and meets them first. */
 export interface StageSeconds {
   readonly stage: string;
   readonly predicted: number | undefined;
@@ -45,15 +45,16 @@ export async function measureSize(model: CogVideoX, size: Size, runs: number): P
 }
 
 export function compareStages(size: Size, told: readonly StageTime[], [first, ...runs]: readonly Seconds[]): SizeSeconds {
-  const stages = told.flatMap(({ names: [load, work], loadSeconds, pipelineSeconds, workSeconds }) => {
+  const stages = told.flatMap((time) => {
+    const { names, loadSeconds, workSeconds } = time;
     const compare = (stage: string, predicted: number | undefined, firstPredicted: number | undefined): StageSeconds => {
       const seconds = runs.map((run) => run[stage]!);
       const [least, most] = [Math.min(...seconds), Math.max(...seconds)];
       return { stage, predicted, measured: median(seconds), least, most, firstPredicted, first: first![stage]! };
     };
     return [
-      compare(load, loadSeconds, loadSeconds === undefined ? undefined : loadSeconds + pipelineSeconds),
-      compare(work, workSeconds, workSeconds),
+      compare(names[0], loadSeconds, loadSeconds === undefined ? undefined : loadingSeconds(time)),
+      compare(names[1], workSeconds, workingSeconds(time)),
     ];
   });
   return { size, stages };

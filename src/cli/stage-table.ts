@@ -49,13 +49,15 @@ export const secondsOf = (times: readonly StageTime[]): number => times.reduce((
 export function timeTable(times: readonly StageTime[], rough = false): string {
   const streams = times.some(({ neededBytesPerSecond }) => neededBytesPerSecond !== undefined);
   const supply = (bytes: number | undefined): string => (bytes === undefined ? "" : `${(bytes / 1e9).toFixed(2)} GB/s`);
-  const rows = times.map(({ stage, loadSeconds, pipelineSeconds, workSeconds, neededBytesPerSecond, suppliedBytesPerSecond }) => [
-    stage,
-    loadSeconds === undefined ? "" : duration(loadSeconds),
-    duration(pipelineSeconds),
-    duration(workSeconds),
-    ...(streams ? [supply(neededBytesPerSecond), supply(suppliedBytesPerSecond)] : []),
-  ]);
+  const rows = times.map(
+    ({ stage, loadSeconds, pipelineSeconds, firstRunSeconds, workSeconds, neededBytesPerSecond, suppliedBytesPerSecond }) => [
+      stage,
+      loadSeconds === undefined ? "" : duration(loadSeconds),
+      duration(pipelineSeconds + firstRunSeconds),
+      duration(workSeconds),
+      ...(streams ? [supply(neededBytesPerSecond), supply(suppliedBytesPerSecond)] : []),
+    ],
+  );
   const heads = ["stage", "to load", "pipelines", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
   return `${table(heads, rows)}In all ${rough ? "roughly" : "about"} ${duration(secondsOf(times))}${
     times.some(({ loadSeconds }) => loadSeconds === undefined) ? ", without what loading takes" : ""

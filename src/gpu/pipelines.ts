@@ -43,6 +43,11 @@ export class PipelineCache {
     return entry;
   }
 
+  /** Lets go of a kernel's pipelines: nobody asks for them again. */
+  forget(kernel: Kernel): void {
+    this.#cache.delete(kernel);
+  }
+
   /** Resolves when none is being compiled. */
   async settled(): Promise<void> {
     await Promise.allSettled([...this.#cache.values()].flatMap((known) => [...known.values()]));

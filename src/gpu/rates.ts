@@ -12,6 +12,8 @@ export interface KernelRate {
   readonly flops: number;
   readonly bytes: number;
   readonly seconds: number;
+  /** The shape of the largest weight that it read, if any: some widths suit a kernel better than others. */
+  readonly weight?: string;
 }
 
 export interface Rates {
@@ -23,12 +25,16 @@ export interface Rates {
   readonly runSeconds: number;
   /** Seconds to bind a dispatch of a program, when its pipelines are there. */
   readonly bindSeconds: number;
-  /** Seconds to make a pipeline. What a driver compiles when it first meets a kernel it keeps, and later runs do not wait for. */
+  /** Seconds to make a pipeline, of whose kernel the driver has kept what it compiled: it does so from process to process. */
   readonly pipelineSeconds: number;
+  /** Seconds that a pipeline's first dispatch takes besides: some drivers compile only then. */
+  readonly firstRunSeconds: number;
 }
 
 /** How fast weights come, from where they are stored to where kernels read them. */
 export interface LoadRate {
+  /** Seconds of a load beside its weights. */
+  readonly fixedSeconds: number;
   readonly bytesPerSecond: number;
   /** Seconds of each weight beside its bytes. */
   readonly weightSeconds: number;
@@ -97,19 +103,30 @@ const isAmount = (value: unknown): value is number => typeof value === "number" 
 const isHeader = (value: Record<string, unknown>): value is Record<string, unknown> & TuningHeader =>
   isObject(value["adapter"]) && ["driver", "capabilities", "kernels"].every((key) => typeof value[key] === "string");
 
+/** Are these rates as they are kept now? Those of an older engine may lack some. */
+export const isMeasured = (value: unknown): value is MeasuredRates => isRates(value) && "loading" in value && isLoading(value.loading);
+
 const isRates = (value: unknown): value is Rates =>
   isObject(value) &&
-  ["dispatchSeconds", "runSeconds", "bindSeconds", "pipelineSeconds"].every((key) => isAmount(value[key])) &&
+  ["dispatchSeconds", "runSeconds", "bindSeconds", "pipelineSeconds", "firstRunSeconds"].every((key) => isAmount(value[key])) &&
   isObject(value["kernels"]) &&
   Object.values(value["kernels"]).every(
     (dispatches) => Array.isArray(dispatches) && dispatches.length > 0 && dispatches.every(isKernelRate),
   );
 
 const isKernelRate = (value: unknown): value is KernelRate =>
-  isObject(value) && isAmount(value["flops"]) && isAmount(value["bytes"]) && isAmount(value["seconds"]) && value["seconds"] > 0;
+  isObject(value) &&
+  isAmount(value["flops"]) &&
+  isAmount(value["bytes"]) &&
+  isAmount(value["seconds"]) &&
+  value["seconds"] > 0 &&
+  ["string", "undefined"].includes(typeof value["weight"]);
 
 const isLoading = (value: unknown): value is Readonly<Record<string, LoadRate>> =>
   isObject(value) &&
   Object.values(value).every(
-    (rate) => isObject(rate) && isAmount(rate["bytesPerSecond"]) && rate["bytesPerSecond"] > 0 && isAmount(rate["weightSeconds"]),
+    (rate) =>
+      isObject(rate) &&
+      ["fixedSeconds", "weightSeconds", "bytesPerSecond"].every((key) => isAmount(rate[key])) &&
+      rate["bytesPerSecond"] !== 0,
   );

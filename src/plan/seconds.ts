@@ -1,7 +1,9 @@
 /** How long a plan will take, from the rates that were measured on its adapter: nothing is run. */
 import type { KernelRate, Rates } from "../gpu/rates.ts";
-import type { Cost } from "../graph/op.ts";
-import type { Plan } from "./compile.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { Cost, View } from "../graph/op.ts";
+import type { Plan, PlanStep } from "./compile.ts";
+import { viewOf } from "./dispatch.ts";
 
 /** Operations a byte from which on arithmetic is what takes the time, on GPUs and on CPUs alike; most kernels are far from it. */
 const BALANCE = 8;
@@ -12,6 +14,15 @@ const isHalf = (label: string): boolean => /\bf16\b/.test(label);
 const nameOf = (label: string): string => label.split(" ", 1)[0]!;
 /** The op's name, which its kernels' names begin with: `matmul_tiled` is a `matmul`. */
 const opOf = (label: string): string => label.split(/[ _]/, 1)[0]!;
+
+/** The shape of the largest weight that a step reads, if any: it tells the layers of a network apart that one kernel runs. */
+export function weightOf({ dispatch }: Pick<PlanStep, "dispatch">): string | undefined {
+  const weights = Object.values(dispatch.bindings).flatMap((binding) => {
+    const { tensor } = viewOf(binding as Tensor | View);
+    return tensor.root.role === "weight" ? tensor : [];
+  });
+  return weights.sort((a, b) => b.size - a.size)[0]?.shape.join("×");
+}
 
 /** Which of dispatches are about as much work: a factor of √2 apart at most. */
 const sizeOf = (work: number): number => Math.round(2 * Math.log2(work));
@@ -24,27 +35,28 @@ export class Clock {
 
   /** Seconds of one run of a plan whose kernels have run before. */
   seconds(plan: Pick<Plan, "steps">): number {
-    return plan.steps.reduce((sum, { label, cost }) => sum + this.#step(label, cost), this.rates.runSeconds);
+    return plan.steps.reduce((sum, step) => sum + this.#step(step), this.rates.runSeconds);
   }
 
-  #step(label: string, cost: Cost): number {
-    const bound = computes(cost);
-    return this.rates.dispatchSeconds + secondsAt(this.#line(label, bound), workOf(cost, bound));
+  #step(step: PlanStep): number {
+    const bound = computes(step.cost);
+    return this.rates.dispatchSeconds + secondsAt(this.#line(step.label, weightOf(step), bound), workOf(step.cost, bound));
   }
 
-  #line(label: string, bound: boolean): readonly Point[] {
-    const key = `${label} ${bound}`;
-    const found = this.#found.get(key) ?? lineOf(this.#like(label, bound), bound);
+  #line(label: string, weight: string | undefined, bound: boolean): readonly Point[] {
+    const key = `${label} ${weight} ${bound}`;
+    const found = this.#found.get(key) ?? lineOf(this.#like(label, weight, bound), bound);
     this.#found.set(key, found);
     return found;
   }
 
-  #like(label: string, bound: boolean): readonly KernelRate[] {
-    const alike = Object.entries(this.rates.kernels)
-      .map(([other, rates]) => [other, rates.filter((rate) => computes(rate) === bound && workOf(rate, bound) > 0)] as const)
-      .filter(([, rates]) => rates.length > 0);
-    // The same kernel otherwise specialised, then another of the op, then whatever is bound by the same; first in the same type.
-    const ways: ((other: string) => boolean)[] = [
+  #like(label: string, weight: string | undefined, bound: boolean): readonly KernelRate[] {
+    const alike = Object.entries(this.rates.kernels).flatMap(([other, rates]) =>
+      rates.filter((rate) => computes(rate) === bound && workOf(rate, bound) > 0).map((rate) => [other, rate] as const),
+    );
+    // With other weights, the same kernel otherwise specialised, another of the op, then whatever is bound by the same; first in the same type.
+    const ways: ((other: string, rate: KernelRate) => boolean)[] = [
+      (other, rate) => other === label && rate.weight === weight,
       (other) => other === label,
       (other) => nameOf(other) === nameOf(label) && isHalf(other) === isHalf(label),
       (other) => nameOf(other) === nameOf(label),
@@ -53,8 +65,8 @@ export class Clock {
       () => true,
     ];
     for (const way of ways) {
-      const group = alike.filter(([other]) => way(other));
-      if (group.length) return group.flatMap(([, rates]) => rates);
+      const group = alike.filter(([other, rate]) => way(other, rate));
+      if (group.length) return group.map(([, rate]) => rate);
     }
     return [];
   }

@@ -4,12 +4,14 @@
  */
 import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { Kernel } from "../gpu/kernel.ts";
 import { Profile } from "../gpu/profile.ts";
 import type { KernelRate, Rates } from "../gpu/rates.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import { weightsOf } from "../graph/weights-of.ts";
-import { compile } from "../plan/compile.ts";
+import { compile, type Plan, type PlanStep } from "../plan/compile.ts";
+import { weightOf } from "../plan/seconds.ts";
 import { Program } from "../run/program.ts";
 import { WeightStore } from "../run/weight-store.ts";
 import { drawnWeights, isolatedInput } from "./isolate.ts";
@@ -39,7 +41,8 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
   const { gpu } = model;
   const probed = await model.probed();
   const found: MeasuredGraph[] = [];
-  const making: number[] = [];
+  const first: { making: number; running: number; pipelines: number }[] = [];
+  using renewed = new Renewed(gpu);
   const enough = new Set<number>();
   for (let size = 0; size < probed.sizes; size++) {
     for (const [which, graph] of [...probed.graphs(size)].entries()) {
@@ -49,15 +52,19 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
       const measured = await measureGraph(gpu, graph, signal);
       found.push(measured);
       // Of later sizes most pipelines are there.
-      if (size === 0) making.push(measured.pipelineSeconds);
+      if (size === 0) first.push(await measureFirst(gpu, graph, renewed, measured, signal));
       if (measured.seconds >= enoughSeconds) enough.add(which);
     }
   }
-  return { ...ratesOf(found, gpu), pipelineSeconds: median(making) };
+  return {
+    ...ratesOf(found, gpu),
+    pipelineSeconds: ofEach(first, ({ making }) => making),
+    firstRunSeconds: ofEach(first, ({ running }) => running),
+  };
 }
 
 /** What graphs tell together; nothing of how long pipelines take. */
-export function ratesOf(found: readonly MeasuredGraph[], { name }: Gpu): Omit<Rates, "pipelineSeconds"> {
+export function ratesOf(found: readonly MeasuredGraph[], { name }: Gpu): Omit<Rates, "pipelineSeconds" | "firstRunSeconds"> {
   const kernels = new Map<string, KernelRate[]>();
   for (const { dispatches } of found)
     for (const { label, ...rate } of dispatches) kernels.set(label, [...(kernels.get(label) ?? []), rate]);
@@ -73,6 +80,10 @@ export function ratesOf(found: readonly MeasuredGraph[], { name }: Gpu): Omit<Ra
   };
 }
 
+/** Of all of them together, for a pipeline. */
+const ofEach = <T extends { readonly pipelines: number }>(all: readonly T[], secondsOf: (one: T) => number): number =>
+  sum(all.map(secondsOf)) / Math.max(1, sum(all.map(({ pipelines }) => pipelines)));
+
 /** A graph's times. */
 export interface MeasuredGraph {
   readonly seconds: number;
@@ -83,8 +94,6 @@ export interface MeasuredGraph {
   /** Of the whole plan. */
   readonly bindSeconds: number;
   readonly steps: number;
-  /** Of each pipeline that was not there yet. */
-  readonly pipelineSeconds: number;
   /** How much longer its very first run took, in which a driver may compile what it then keeps. */
   readonly firstSeconds: number;
 }
@@ -95,60 +104,36 @@ const since = (start: number): number => (performance.now() - start) / 1000;
 /** Measures it on drawn data. @param thorough on one run of each kind less is known, and sooner */
 export async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal, thorough = true): Promise<MeasuredGraph> {
   const asked = signal ? { signal } : {};
-  using weights = new WeightStore(
-    gpu,
-    drawnWeights(weightsOf(graph), (name) => graph.weightType(name)),
-  );
   const plan = compile(graph, gpu.caps);
-  await weights.load(plan.weights.values(), asked);
-  await gpu.idle(0, signal); // what was loaded may still be on its way
-  const make = async () => {
-    const start = performance.now();
-    const program = await Program.create(gpu, plan, weights, asked);
-    return { program, seconds: since(start) };
-  };
-  const first = await make();
-  first.program[Symbol.dispose]();
-  let again = await make();
+  using weights = await drawn(gpu, graph, plan, signal);
+  let made = await Program.create(gpu, plan, weights, asked);
   // The least of a few: a machine that was held up once would tell of pipelines that are made in no time.
-  let bindSeconds = again.seconds;
-  for (let i = 0; thorough && i < 2; i++) {
-    again.program[Symbol.dispose]();
-    again = await make();
-    bindSeconds = Math.min(bindSeconds, again.seconds);
+  let bindSeconds = Infinity;
+  for (let i = 0; i < (thorough ? 3 : 1); i++) {
+    made[Symbol.dispose]();
+    bindSeconds = Math.min(bindSeconds, await timed(async () => (made = await Program.create(gpu, plan, weights, asked))));
   }
-  using program = again.program;
-  for (const [name, tensor] of graph.inputs) program.write(name, isolatedInput(tensor));
-  await gpu.idle(0, signal);
-  // What a generation reads of a run: of the transformer the state of its latents.
-  const [read] = graph.outputs.size ? graph.outputs.keys() : graph.states.keys();
-  const timed = async (work: () => Promise<unknown>): Promise<number> => {
-    const start = performance.now();
-    await work();
-    return since(start);
-  };
-  const run = () =>
-    timed(async () => {
-      await program.run(asked);
-      await program.read(read!, signal);
-    });
+  using program = made;
+  await giveInputs(program, signal);
+  const run = () => timed(() => runAndRead(program, signal));
   const runs = thorough ? RUNS : 1;
   const before = await run(); // a driver may compile now, and keeps what it compiled
   // Of a long run what its dispatches take is all there is to know.
   const whole = before < LONG_SECONDS ? median(await repeated(run, runs)) : undefined;
-  const readSeconds = median(await repeated(() => timed(() => program.read(read!, signal)), runs));
+  const readSeconds = median(await repeated(() => timed(() => program.read(resultOf(program), signal)), runs));
   const spent = medians(await repeated(() => stepSeconds(gpu, program, asked), runs, sum));
   // Where passes by themselves took longer than a run of all of them, they were timed too long.
   const all = sum(spent);
   const work = whole === undefined ? all : Math.max(0, whole - readSeconds);
   const scale = all > work && work > 0 ? work / all : 1;
-  const kinds = new Map<string, { label: string; flops: number; bytes: number; seconds: number; count: number }>();
-  for (const [i, { label, cost }] of plan.steps.entries()) {
-    const key = `${label} ${cost.flops} ${cost.bytes}`;
-    const kind = kinds.get(key) ?? { label, ...cost, seconds: 0, count: 0 };
+  const kinds = new Map<string, KernelRate & { label: string; count: number }>();
+  for (const [i, step] of plan.steps.entries()) {
+    const { label, cost } = step;
+    const weight = weightOf(step);
+    const key = `${label} ${weight} ${cost.flops} ${cost.bytes}`;
+    const kind = kinds.get(key) ?? { label, ...cost, ...(weight === undefined ? {} : { weight }), seconds: 0, count: 0 };
     kinds.set(key, { ...kind, seconds: kind.seconds + scale * spent[i]!, count: kind.count + 1 });
   }
-  const labels = new Set(plan.steps.map(({ label }) => label));
   return {
     seconds: work + readSeconds,
     dispatches: [...kinds.values()]
@@ -159,9 +144,81 @@ export async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal,
     readSeconds,
     bindSeconds,
     steps: plan.steps.length,
-    pipelineSeconds: Math.max(0, first.seconds - bindSeconds) / labels.size,
     firstSeconds: Math.max(0, before - work - readSeconds),
   };
+}
+
+/** What a generation reads of a run: of the transformer the state of its latents. */
+function resultOf({ plan: { graph } }: Program): string {
+  const [result] = graph.outputs.size ? graph.outputs.keys() : graph.states.keys();
+  return result!;
+}
+
+async function giveInputs(program: Program, signal?: AbortSignal): Promise<void> {
+  for (const [name, tensor] of program.plan.graph.inputs) program.write(name, isolatedInput(tensor));
+  await program.gpu.idle(0, signal);
+}
+
+async function runAndRead(program: Program, signal?: AbortSignal): Promise<void> {
+  await program.run(signal ? { signal } : {});
+  await program.read(resultOf(program), signal);
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return since(start);
+}
+
+/**
+ * What making a graph's pipelines takes, and their first dispatches besides, in a process that is the first to meet them, on a driver that
+ * is not: kernels that differ from those that have run in a comment alone are new to WebGPU, and what the driver compiles is the same.
+ */
+async function measureFirst(gpu: Gpu, graph: Graph, renewed: Renewed, { bindSeconds, seconds }: MeasuredGraph, signal?: AbortSignal) {
+  const compiled = compile(graph, gpu.caps);
+  const before = renewed.labels.size;
+  const plan = { ...compiled, steps: compiled.steps.map((step) => renewed.step(step)) };
+  using weights = await drawn(gpu, graph, compiled, signal);
+  let made: Program;
+  const making = await timed(async () => (made = await Program.create(gpu, plan, weights, signal ? { signal } : {})));
+  using program = made!;
+  await giveInputs(program, signal);
+  const running = await timed(() => runAndRead(program, signal));
+  return {
+    making: Math.max(0, making - bindSeconds),
+    running: Math.max(0, running - seconds),
+    pipelines: renewed.labels.size - before,
+  };
+}
+
+/** Kernels that WebGPU has not met, in place of those that it has: one for each. */
+class Renewed implements Disposable {
+  readonly #kernels = new Map<Kernel, Kernel>();
+  readonly labels = new Set<string>();
+  constructor(private readonly gpu: Gpu) {}
+
+  step(step: PlanStep): PlanStep {
+    this.labels.add(step.label);
+    const { kernel } = step.dispatch;
+    const other = this.#kernels.get(kernel) ?? { ...kernel, source: `${kernel.source}\n// once more\n` };
+    this.#kernels.set(kernel, other);
+    return { ...step, dispatch: { ...step.dispatch, kernel: other } };
+  }
+
+  [Symbol.dispose](): void {
+    for (const kernel of this.#kernels.values()) this.gpu.pipelines.forget(kernel);
+  }
+}
+
+/** A graph's weights on the device, drawn. */
+async function drawn(gpu: Gpu, graph: Graph, plan: Plan, signal?: AbortSignal): Promise<WeightStore> {
+  const weights = new WeightStore(
+    gpu,
+    drawnWeights(weightsOf(graph), (name) => graph.weightType(name)),
+  );
+  await weights.load(plan.weights.values(), signal ? { signal } : {});
+  await gpu.idle(0, signal); // what was loaded may still be on its way
+  return weights;
 }
 
 /** Some results, fewer where they take long. */

@@ -21,7 +21,7 @@ const MOST: Cost = { flops: 1e10, bytes: 2e8 };
 /** Operations that count as a byte's move. */
 const FLOPS_PER_BYTE = 8;
 /** How weights come from a disk, where nobody has measured it. */
-const FROM_DISK: LoadRate = { bytesPerSecond: 3e8, weightSeconds: 2e-4 };
+const FROM_DISK: LoadRate = { fixedSeconds: 0, bytesPerSecond: 3e8, weightSeconds: 2e-4 };
 
 /** Rates, and whether they are a first look's. */
 export interface RoughRates {
@@ -45,12 +45,11 @@ export async function roughRates(model: CogVideoX, request: GenerationRequest, s
   if (before) return { rates: { ...before, loading }, rough: true };
   const found = await look(model, request, signal);
   if (!found) return undefined;
-  const { first, ...rates } = found;
-  await keepRates(gpu.tuningHeader, { models: { [key]: rates }, loading: {} });
-  return { rates: { ...rates, pipelineSeconds: rates.pipelineSeconds + first, loading }, rough: true };
+  // What a driver compiles in a first run it has kept by the next.
+  await keepRates(gpu.tuningHeader, { models: { [key]: { ...found, firstRunSeconds: 0 } }, loading: {} });
+  return { rates: { ...found, loading }, rough: true };
 }
 
-/** @returns rates with `first`: seconds of a kernel's very first run, when a driver may compile it for good */
 async function look({ gpu }: CogVideoX, request: GenerationRequest, signal?: AbortSignal) {
   const began = performance.now();
   const since = (): number => (performance.now() - began) / 1000;
@@ -75,7 +74,7 @@ async function look({ gpu }: CogVideoX, request: GenerationRequest, signal?: Abo
   // Of one dispatch nobody can tell what it takes besides from what its run does.
   const more = { dispatchSeconds: 0, runSeconds: rates.runSeconds + dispatchSeconds };
   const each = codeOf(labels) / labels.size / codeOf(measured);
-  return { ...rates, ...more, pipelineSeconds: making * each, first: first * each };
+  return { ...rates, ...more, pipelineSeconds: making * each, firstRunSeconds: first * each };
 }
 
 /** How long kernels take to compile beside each other: those of matrices 1, as SwiftShader and lavapipe did (2026-11-30). */

@@ -1,19 +1,27 @@
 /** How long a plan takes follows from measured rates: of its own kernels, else of those that are most like them. */
 import { describe, expect, it } from "vitest";
+import type { Tensor } from "../../src/graph/tensor.ts";
 import type { KernelRate, Rates } from "../../src/gpu/rates.ts";
 import type { Plan } from "../../src/plan/compile.ts";
 import { Clock } from "../../src/plan/seconds.ts";
 
 const GIGA = 1e9;
 /** Steps of a plan as the clock looks at them: label, operations, bytes. */
-const planOf = (...steps: readonly (readonly [label: string, flops: number, bytes: number])[]): Plan =>
-  ({ steps: steps.map(([label, flops, bytes]) => ({ label, cost: { flops, bytes } })) }) as unknown as Plan;
+const planOf = (...steps: readonly (readonly [label: string, flops: number, bytes: number, weight?: Tensor])[]): Plan =>
+  ({
+    steps: steps.map(([label, flops, bytes, weight]) => ({
+      label,
+      cost: { flops, bytes },
+      dispatch: { bindings: weight ? { weight: { tensor: weight } } : {} },
+    })),
+  }) as unknown as Plan;
 const rates = (kernels: Readonly<Record<string, KernelRate | readonly KernelRate[]>>, more: Partial<Rates> = {}): Rates => ({
   kernels: Object.fromEntries(Object.entries(kernels).map(([label, rate]) => [label, [rate].flat() as KernelRate[]])),
   dispatchSeconds: 0,
   runSeconds: 0,
   bindSeconds: 0,
   pipelineSeconds: 0,
+  firstRunSeconds: 0,
   ...more,
 });
 
@@ -55,6 +63,16 @@ describe("of a kernel that was measured at several sizes, work takes", () => {
     ["and with more than was measured", 5000, 500],
     ["something between these, between them", Math.sqrt(10 * 100), Math.sqrt(10)],
   ] as const)("%s", ([, giga, expected]) => expect(seconds(giga)).toBeCloseTo(expected, 9));
+
+  it("what it took with weights of the same shape, where it was measured with several", () => {
+    const narrow = { root: { role: "weight" }, shape: [3, 64], size: 192 } as unknown as Tensor;
+    const wide = { ...narrow, shape: [64, 64], size: 4096 } as unknown as Tensor;
+    const both = new Clock(rates({ conv: [{ ...at(10, 5), weight: "3×64" }, { ...at(10, 1), weight: "64×64" }, at(10, 3)] }));
+    const took = (weight?: Tensor) => both.seconds(planOf(["conv", 20 * GIGA, GIGA / 1000, weight]));
+    expect([took(narrow), took(wide), took()]).toEqual([10, 2, 6]);
+    const other = { ...wide, shape: [8, 8], size: 64 } as unknown as Tensor;
+    expect(took(other), "of another shape, the mean").toBeCloseTo(6, 9);
+  });
 
   it("the mean of dispatches that are about as much", () => {
     const two = new Clock(rates({ matmul_tiled: [at(100, 1), at(104, 3)] }));

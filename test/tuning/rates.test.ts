@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
-import type { MeasuredRates } from "../../src/gpu/rates.ts";
+import type { LoadRate, MeasuredRates } from "../../src/gpu/rates.ts";
 import type { StageTime } from "../../src/pipelines/cogvideox/seconds.ts";
-import { findRates, storeRates } from "../../src/gpu/rates.ts";
+import { findRates, isMeasured, storeRates } from "../../src/gpu/rates.ts";
 import { weightsOf } from "../../src/graph/weights-of.ts";
 import { forecast } from "../../src/cli/generate/forecast.ts";
+import { drawn, rateOf } from "../../src/tuning/probe-loading.ts";
 import { measureRates, ratesUnlessOff } from "../../src/tuning/rates.ts";
 import { roughRates } from "../../src/tuning/rough.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
@@ -51,18 +52,25 @@ describe("a probe", () => {
       }
     }
     expect(Object.keys(rates.loading).sort()).toEqual(["text_encoder", "transformer", "vae"]);
-    for (const { bytesPerSecond, weightSeconds } of Object.values(rates.loading)) {
+    for (const { bytesPerSecond, fixedSeconds, weightSeconds } of Object.values(rates.loading)) {
       expect(bytesPerSecond).toBeGreaterThan(0);
+      expect(fixedSeconds).toBeGreaterThanOrEqual(0);
       expect(weightSeconds).toBeGreaterThanOrEqual(0);
     }
     for (const value of [rates.runSeconds, rates.bindSeconds, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
+    expect(rates.firstRunSeconds, "nothing on drivers that compile with the pipeline").toBeGreaterThanOrEqual(0);
   });
 
   it("lets `requirements` tell seconds, of this model and of those that are opened later", async () => {
     const secondsOfStages = (of: CogVideoX) => of.requirements({ steps: 8 }).map(({ seconds }) => seconds);
     const told = secondsOfStages(model);
     expect(told).toEqual(
-      model.times(rates, { steps: 8 }).map(({ loadSeconds, pipelineSeconds, workSeconds }) => loadSeconds! + pipelineSeconds + workSeconds),
+      model
+        .times(rates, { steps: 8 })
+        .map(
+          ({ loadSeconds, pipelineSeconds, workSeconds, firstRunSeconds }) =>
+            loadSeconds! + pipelineSeconds + (workSeconds + firstRunSeconds),
+        ),
     );
     const request = await model.prepare({ prompt: "a cat", steps: 8 });
     expect(request.requirements.map(({ seconds }) => seconds)).toEqual(told);
@@ -116,12 +124,17 @@ describe("a probe", () => {
         broken: { ...whole, kernels: { silu: [{ flops: 1, bytes: 1, seconds: "no" }] } },
         none: { ...whole, kernels: { silu: [] } },
         old: { ...whole, runSeconds: undefined },
+        older: { ...whole, firstRunSeconds: undefined },
       },
-      loading: { folder: { transformer: { bytesPerSecond: 0, weightSeconds: 0 } } },
+      loading: {
+        folder: { transformer: { fixedSeconds: 0, weightSeconds: 0, bytesPerSecond: 0 } },
+        old: { transformer: { weightSeconds: 0, bytesPerSecond: 1e9 } },
+      },
     };
     await writeFile(join(folder, file!), JSON.stringify(halves));
     const taken = await findRates(header);
     expect([Object.keys(taken.models), taken.loading], "what is whole is taken").toEqual([[model.probeKey], {}]);
+    expect([rates, { ...rates, loading: halves.loading.old }, undefined].map(isMeasured), "a page's too").toEqual([true, false, false]);
     await storeRates(header, { models: { more: rates }, loading: {} });
     expect(Object.keys((await findRates(header)).models)).toEqual([model.probeKey, "more"]);
   });
@@ -139,6 +152,50 @@ describe("a probe", () => {
   });
 });
 
+describe("how fast weights come", () => {
+  const of = (rate: LoadRate) => (weights: number, bytes: number) => ({
+    weights,
+    bytes,
+    seconds: rate.fixedSeconds + weights * rate.weightSeconds + bytes / rate.bytesPerSecond,
+  });
+  const rate = { fixedSeconds: 0.004, weightSeconds: 0.0005, bytesPerSecond: 2e9 };
+
+  it("follows from loads of one, of few and of many", () => {
+    for (const [weights, bytes] of [
+      [200, 1e8],
+      [2, 1e8],
+      [400, 1e8],
+    ] as const) {
+      const found = rateOf({ one: of(rate)(1, 512), few: of(rate)(32, 3e4), many: of(rate)(weights, bytes) })!;
+      for (const [key, value] of Object.entries(rate)) expect(found[key as keyof LoadRate] / value, `${weights}: ${key}`).toBeCloseTo(1, 6);
+    }
+  });
+
+  it("tells what was measured of as many as were loaded, whichever load the machine was held up in", () => {
+    const loads = { one: of(rate)(1, 512), few: of(rate)(32, 3e4), many: of(rate)(200, 1e8) };
+    for (const held of ["one", "few", "many"] as const) {
+      const measured = { ...loads, [held]: { ...loads[held], seconds: 0.5 } };
+      const found = rateOf(measured)!;
+      for (const value of Object.values(found)) expect(Number.isFinite(value) && value >= 0, held).toBe(true);
+      expect(of(found)(200, 1e8).seconds, held).toBeCloseTo(measured.many.seconds, 9);
+    }
+  });
+
+  it("is a matter of bytes alone where there is one weight", () => {
+    const one = of(rate)(1, 1e6);
+    expect(rateOf({ one, few: one, many: one })).toEqual({ fixedSeconds: 0, weightSeconds: 0, bytesPerSecond: 1e6 / one.seconds });
+    expect(rateOf({ one, few: one, many: { ...one, seconds: 0 } })).toBeUndefined();
+  });
+
+  it("is measured of weights of all sizes", () => {
+    const weights = Array.from({ length: 100 }, (_, i) => ({ bytes: (i + 1) * 10 }));
+    const [some, others] = drawn(weights, 5050);
+    expect([some.length, others.length, some[0]!.bytes, some.at(-1)!.bytes]).toEqual([10, 90, 100, 1000]);
+    expect(drawn(weights, 1e9), "all where there is room").toEqual([weights, []]);
+    expect(drawn(weights, 1)[0], "one at least").toEqual([{ bytes: 1000 }]);
+  });
+});
+
 describe("times", () => {
   const size = { frames: 9, height: 16, width: 32 };
   /** A machine that does a TFLOP or moves a GB in a second, whatever the kernel. */
@@ -148,8 +205,9 @@ describe("times", () => {
     runSeconds: 0,
     bindSeconds: 0.001,
     pipelineSeconds: 0.01,
+    firstRunSeconds: 0.02,
     loading: Object.fromEntries(
-      ["text_encoder", "transformer", "vae"].map((part) => [part, { bytesPerSecond: 1e9, weightSeconds: 0.001 }]),
+      ["text_encoder", "transformer", "vae"].map((part) => [part, { fixedSeconds: 0.005, bytesPerSecond: 1e9, weightSeconds: 0.001 }]),
     ),
   };
 
@@ -160,6 +218,16 @@ describe("times", () => {
       expect([loadSeconds! > 0, pipelineSeconds > 0, workSeconds > 0]).toEqual([true, true, true]);
     const steps = [2, 4, 6].map((n) => work(model.times(even, { ...size, steps: n }), "transformer"));
     expect(steps[2]! - steps[1]!, "each step as much").toBeCloseTo(steps[1]! - steps[0]!, 9);
+    const first = model.times(even, size).map(({ firstRunSeconds, pipelineSeconds }) => firstRunSeconds / pipelineSeconds);
+    expect(first[1], "a pipeline's first dispatch takes twice what making it does").toBeCloseTo(2, 9);
+    expect(first[0], "but those that unpack weights run while these come").toBeLessThan(2);
+    const again = model.times(
+      { ...even, loading: { ...even.loading, text_encoder: { ...even.loading["text_encoder"]!, fixedSeconds: 1 } } },
+      size,
+    );
+    const [before, after] = [model.times(even, size)[0]!, again[0]!];
+    expect(after.loadSeconds! - before.loadSeconds!, "a load has a share of its own").toBeCloseTo(0.995, 9);
+    expect(after.workSeconds - before.workSeconds, "and so have the rows of a prompt's words").toBeCloseTo(0.995, 9);
     expect(work(model.times(even, { ...size, guidance: 1 }), "transformer")).toBeLessThan(work(model.times(even, size), "transformer"));
     const decoded = [25, 33, 41].map((frames) => work(model.times(even, { ...size, frames }), "decoder"));
     expect(decoded[2]! - decoded[1]!, "each batch of frames as much").toBeCloseTo(decoded[1]! - decoded[0]!, 9);

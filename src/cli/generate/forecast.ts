@@ -58,7 +58,7 @@ export function forecast(
   const sum = (of: (time: StageTime) => number | undefined): number => times.reduce((all, time) => all + (of(time) ?? 0), 0);
   const parts: [string, number][] = [
     ["load", sum(({ loadSeconds }) => loadSeconds)],
-    ["compile", sum(({ pipelineSeconds }) => pipelineSeconds)],
+    ["compile", sum(({ pipelineSeconds, firstRunSeconds }) => pipelineSeconds + firstRunSeconds)],
     ...times.map(({ names: [, work], workSeconds }): [string, number] => [work, workSeconds]),
   ];
   const told = parts.filter(([, s]) => s >= 0.05).map(([name, s]) => `${name} ${duration(s)}`);

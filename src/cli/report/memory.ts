@@ -2,7 +2,7 @@
 import { escaped } from "../../base/html.ts";
 import { colour } from "../../base/report-colours.ts";
 import { bytesText } from "../../base/units.ts";
-import type { StageTime } from "../../pipelines/cogvideox/seconds.ts";
+import { loadingSeconds, stageSeconds, type StageTime } from "../../pipelines/cogvideox/seconds.ts";
 import type { StageMemory } from "../../pipelines/requirements.ts";
 import { duration } from "../terminal/progress.ts";
 import { widePicture } from "./wide.ts";
@@ -39,7 +39,7 @@ const FAR = 4;
 export function widths(stages: readonly StageMemory[], times: readonly StageTime[] | undefined): number[] {
   const seconds = stages.map(({ stage }) => {
     const time = times?.find((one) => one.stage === stage);
-    return time && (time.loadSeconds ?? 0) + time.pipelineSeconds + time.workSeconds;
+    return time && stageSeconds(time);
   });
   if (seconds.some((one) => one === undefined)) return stages.map(() => 1 / stages.length);
   const known = seconds as number[];
@@ -55,8 +55,7 @@ function phases(stages: readonly StageMemory[], times: readonly StageTime[] | un
   let at = 0;
   return stages.flatMap(({ stage, weights, slots, io, states, activations, total, peak }, i) => {
     const time = times?.find((one) => one.stage === stage);
-    const loading = time && (time.loadSeconds ?? 0) + time.pipelineSeconds;
-    const share = time && loading! + time.workSeconds > 0 ? loading! / (loading! + time.workSeconds) : 0.25;
+    const share = time && stageSeconds(time) > 0 ? loadingSeconds(time) / stageSeconds(time) : 0.25;
     const [from, to] = [at, (at += shares[i]!)];
     const middle = from + (to - from) * Math.min(0.9, Math.max(0.1, share));
     const all = [weights, slots, io + states, activations];
@@ -104,7 +103,7 @@ export function memoryForecast(
     const [from, to] = [drawn[2 * i]!.from, drawn[2 * i + 1]!.to];
     const middle = ((x(from) + x(to)) / 2).toFixed(1);
     const time = times?.find((one) => one.stage === stage.stage);
-    const seconds = time && duration((time.loadSeconds ?? 0) + time.pipelineSeconds + time.workSeconds);
+    const seconds = time && duration(stageSeconds(time));
     return (
       `<line x1="${x(to).toFixed(1)}" x2="${x(to).toFixed(1)}" y1="${TOP}" y2="${HEIGHT - BOTTOM}" stroke="${colour("mark")}" ` +
       `stroke-dasharray="3 3"/>` +

@@ -1,7 +1,7 @@
 /** What the parts of a generation are expected to take, for its overall progress: a chunk that loads where somebody listens. */
 import { Overall, type ExpectedPart } from "../overall.ts";
 import type { GenerationRequest } from "./request.ts";
-import { STAGE_NAMES, stageTimes } from "./seconds.ts";
+import { loadingSeconds, STAGE_NAMES, stageTimes, workingSeconds } from "./seconds.ts";
 
 /** Operations in the time that a byte of weights takes to come, where nobody has measured: a CPU adapter's, and a GPU's. */
 const FLOPS_PER_BYTE = { software: 200, hardware: 10_000 };
@@ -29,10 +29,7 @@ function expectedParts({ model, plan, tiling, options, requirements }: Generatio
     const times = stageTimes(model, { tiling, stages }, sizes, runs, model.rates);
     return {
       known: true,
-      parts: times.flatMap(({ names: [load, work], loadSeconds = 0, pipelineSeconds, workSeconds }) => [
-        part(load, loadSeconds + pipelineSeconds),
-        part(work, workSeconds),
-      ]),
+      parts: times.flatMap((time) => [part(time.names[0], loadingSeconds(time)), part(time.names[1], workingSeconds(time))]),
     };
   }
   const perByte = FLOPS_PER_BYTE[model.gpu.caps.kind];

@@ -1,8 +1,9 @@
 /** How long each stage of a generation will take, from rates that were measured: nothing is loaded. */
-import type { LoadRate, MeasuredRates } from "../../gpu/rates.ts";
+import type { MeasuredRates } from "../../gpu/rates.ts";
 import { frameBatches, LATENT_BATCH, SAMPLE_BATCH } from "../../models/vae/batches.ts";
 import { tileAxes } from "../../models/vae/reference-tiling.ts";
 import type { Plan } from "../../plan/compile.ts";
+import type { WeightRequest } from "../../plan/weight-request.ts";
 import { Clock } from "../../plan/seconds.ts";
 import type { StageMemory } from "../requirements.ts";
 import { exactSections } from "../vae-requirements.ts";
@@ -21,6 +22,8 @@ export interface StageTime {
   readonly pipelineSeconds: number;
   /** Seconds of its work, all runs together: the transformer's steps, the decoder's batches of frames. */
   readonly workSeconds: number;
+  /** Seconds of work besides, where no stage before has run its kernels: the first time in a process. */
+  readonly firstRunSeconds: number;
   /** Of weights that come and go in each run: bytes a second that must come for the work not to wait. */
   readonly neededBytesPerSecond?: number;
   /** The same: bytes a second that do come. */
@@ -50,33 +53,42 @@ export function stageTimes(
   rates: MeasuredRates,
 ): StageTime[] {
   const clock = new Clock(rates);
+  const unpackSeconds = rates.pipelineSeconds + rates.firstRunSeconds;
   const seen = new Set<string>();
+  const unpacking = new Set<string>();
   const software = model.gpu.caps.kind === "software";
   return stages.map((stage): StageTime => {
     const { weights, streamed } = stage.memory;
     const rate = rates.loading[stage.part];
     const runs = runsOf(model, stage, sizes, tiling, { steps, samples });
-    const before = seen.size;
+    const before = { pipelines: seen.size, unpacking: unpacking.size };
     const kept = new Set<string>();
     let [work, compute, times, binding, bringing] = [0, 0, 0, 0, 0];
     for (const { plan, times: often } of runs) {
       for (const { label } of plan.steps) seen.add(label);
+      for (const request of requestsOf(plan)) unpacking.add(kindOf(request));
       for (const key of [...plan.weights.keys(), ...plan.asStored.keys()]) kept.add(key);
       binding += plan.steps.length * rates.bindSeconds;
       const once = clock.seconds(plan);
-      const brought = rate ? loadSeconds(rate, plan.streamed.size, streamed) : 0;
+      // What is brought in a run is no load of its own: the streamer's buffers are there.
+      const brought = rate ? plan.streamed.size * rate.weightSeconds + streamed / rate.bytesPerSecond : 0;
       // A CPU adapter computes on the cores that read and unpack; a GPU computes meanwhile.
       work += often * (software ? once + brought : Math.max(once, brought));
       compute += often * once;
       bringing += often * brought;
       times += often;
     }
+    const made = seen.size - before.pipelines;
+    // The rows of a prompt's words are a load of one weight, of a kind of its own.
+    const words = rate && stage.stage === "text encoder" ? { seconds: rate.fixedSeconds + rate.weightSeconds, pipelines: 1 } : undefined;
     return {
       stage: stage.stage,
       names: STAGE_NAMES[stage.stage],
-      ...(rate ? { loadSeconds: loadSeconds(rate, kept.size, weights) + binding } : {}),
-      pipelineSeconds: (seen.size - before) * rates.pipelineSeconds,
-      workSeconds: work,
+      ...(rate ? { loadSeconds: rate.fixedSeconds + kept.size * rate.weightSeconds + weights / rate.bytesPerSecond + binding } : {}),
+      // What unpacks weights is made and run while they come.
+      pipelineSeconds: made * rates.pipelineSeconds + (unpacking.size - before.unpacking) * unpackSeconds,
+      workSeconds: work + (words?.seconds ?? 0),
+      firstRunSeconds: made * rates.firstRunSeconds + (words?.pipelines ?? 0) * unpackSeconds,
       ...(streamed ? { neededBytesPerSecond: (streamed * times) / compute } : {}),
       ...(bringing ? { suppliedBytesPerSecond: (streamed * times) / bringing } : {}),
     };
@@ -84,15 +96,23 @@ export function stageTimes(
 }
 
 /** A stage in all. Without its loading, where nobody knows how fast weights come. */
-export const stageSeconds = ({ loadSeconds = 0, pipelineSeconds, workSeconds }: StageTime): number =>
-  loadSeconds + pipelineSeconds + workSeconds;
+export const stageSeconds = (time: StageTime): number => loadingSeconds(time) + workingSeconds(time);
+
+/** Its two parts, the first time in a process. */
+export const loadingSeconds = ({ loadSeconds = 0, pipelineSeconds }: StageTime): number => loadSeconds + pipelineSeconds;
+export const workingSeconds = ({ workSeconds, firstRunSeconds }: StageTime): number => workSeconds + firstRunSeconds;
 
 /** What stages will take with their seconds, where those are known. @param times of the same stages */
 export const withSeconds = (stages: StageMemory[], times: readonly StageTime[] | undefined): StageMemory[] =>
   times ? stages.map((stage, i) => ({ ...stage, seconds: stageSeconds(times[i]!) })) : stages;
 
-const loadSeconds = ({ bytesPerSecond, weightSeconds }: LoadRate, weights: number, bytes: number): number =>
-  weights * weightSeconds + bytes / bytesPerSecond;
+const requestsOf = ({ weights, streamed, asStored }: Plan): WeightRequest[] => [
+  ...[...weights, ...streamed].map(([, request]) => request),
+  ...[...asStored].map(([, { weight }]) => weight),
+];
+
+/** Weights of a kind are unpacked by the same pipeline, as far as they are stored alike. */
+const kindOf = ({ packing, dtype, shape }: WeightRequest): string => [packing, dtype, shape.length].join();
 
 function runsOf(
   { configs, dtype, gpu: { caps } }: Pick<Model, "configs" | "dtype" | "gpu">,
