@@ -1,5 +1,6 @@
 /** Clips to learn from, and how they become batches: padding, noise, timesteps, dropout, each by the model's own rules. */
 import { CogwheelError } from "../base/errors.ts";
+import { joinedFloats } from "../base/joined.ts";
 import { expectFloats } from "../base/finite.ts";
 import { elements } from "../base/shape.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
@@ -67,16 +68,7 @@ export async function makeBatch(
   const { before } = drawsOfRank(place);
   const clips: DrawnClip[] = [];
   for (const [i, sample] of samples.entries()) clips.push(await drawClip(sample, c, options, place.step, before + first + i));
-  const all = (of: (clip: DrawnClip) => Float32Array): Float32Array => {
-    const each = clips.map(of);
-    const joined = new Float32Array(each.reduce((n, { length }) => n + length, 0));
-    let at = 0;
-    for (const values of each) {
-      joined.set(values, at);
-      at += values.length;
-    }
-    return joined;
-  };
+  const all = (of: (clip: DrawnClip) => Float32Array): Float32Array => joinedFloats(clips.map(of));
   return {
     shape,
     latents: all((clip) => clip.latents),

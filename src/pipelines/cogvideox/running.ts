@@ -1,4 +1,5 @@
 /** A generation under way: what its stages share. */
+import { joinedFloats } from "../../base/joined.ts";
 import type { GenerateOptions } from "../options.ts";
 import { defined } from "../options.ts";
 import type { StageClock } from "../stage-clock.ts";
@@ -24,14 +25,4 @@ export const loading = ({ options: { signal } }: Run, report: (done: number) => 
   onProgress: (done: number, total: number) => report(total ? done / total : 1),
 });
 
-export function concat(parts: readonly Float32Array[]): Float32Array {
-  const [only] = parts;
-  if (only && parts.length === 1) return only;
-  const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
+export const concat = (parts: readonly Float32Array[]): Float32Array => (parts.length === 1 ? parts[0]! : joinedFloats(parts));

@@ -1,4 +1,5 @@
 /** Micro-steps in which some clips show what the model is to keep: what they count, and what they are learned as. */
+import { joinedFloats } from "../../base/joined.ts";
 import type { Batch } from "../batch.ts";
 import type { MicroBatch } from "../micro-batch.ts";
 import type { ClipOfPack } from "../packing/batch.ts";
@@ -8,7 +9,7 @@ export function priorClips(batch: MicroBatch, isPrior: readonly boolean[]): Micr
   const taken = <T>(values: readonly T[]): T[] => values.filter((_, i) => isPrior[i]);
   if ("capacity" in batch) return { ...batch, clips: taken(batch.clips) };
   const { shape, latents, noise, timesteps, text, condition, ofs } = batch;
-  const of = (values: Float32Array): Float32Array => joined(taken(clipsOf(values, shape.clips)));
+  const of = (values: Float32Array): Float32Array => joinedFloats(taken(clipsOf(values, shape.clips)));
   return {
     shape: { ...shape, clips: isPrior.filter(Boolean).length },
     latents: of(latents),
@@ -45,8 +46,8 @@ export function withPriorLearning(batch: MicroBatch, isPrior: readonly boolean[]
   const clips = timesteps.map((timestep, i) => learned({ latents: x[i]!, noise: n[i]!, timestep }, i));
   return {
     ...batch,
-    latents: joined(clips.map((clip) => clip.latents)),
-    noise: joined(clips.map((clip) => clip.noise)),
+    latents: joinedFloats(clips.map((clip) => clip.latents)),
+    noise: joinedFloats(clips.map((clip) => clip.noise)),
     weights: isPrior.map((is) => (is ? weight : 1)),
   };
 }
@@ -71,13 +72,3 @@ const clipsOf = (values: Float32Array, clips: number): Float32Array[] => {
   const each = values.length / clips;
   return Array.from({ length: clips }, (_, i) => values.subarray(i * each, (i + 1) * each));
 };
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((n, { length }) => n + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}

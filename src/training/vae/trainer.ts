@@ -1,4 +1,5 @@
 /** Takes training steps of a VAE on a device, on the same machinery as a transformer's: states, programs by size, one update a step. */
+import { joinedFloats } from "../../base/joined.ts";
 import { WeightStore } from "../../run/weight-store.ts";
 import { States } from "../../run/states.ts";
 import { elements } from "../../base/shape.ts";
@@ -178,7 +179,7 @@ export class VaeTrainer implements Disposable {
         values: made[i]!.length,
         record: () => discriminatorMicro(judge, shape, { dtype: this.recipe.dtype, penalised }),
         inputs: (lossScale) => ({
-          x: joined(samples.map(({ pixels }) => pixels)),
+          x: joinedFloats(samples.map(({ pixels }) => pixels)),
           made: made[i]!,
           discriminator: Float32Array.of((0.5 * lossScale) / batches.length),
           ...(penalty ? { penalty: penaltySettings(penalty, lossScale / batches.length, shape.clips) } : {}),
@@ -308,7 +309,7 @@ export class VaeTrainer implements Disposable {
         ? LatentPosterior.fromMoments(moments!, [1, 2 * c.latent_channels, frames, height, width]).sample(noise)
         : noise;
     });
-    return { x: joined(samples.map(({ pixels }) => pixels)), drawn: joined(drawn) };
+    return { x: joinedFloats(samples.map(({ pixels }) => pixels)), drawn: joinedFloats(drawn) };
   }
 
   /** What a graph reads of clips, part by part. @param noiseOf as above */
@@ -389,17 +390,6 @@ export class VaeTrainer implements Disposable {
 export interface VaeProgress extends StepperProgress {
   readonly discriminator?: StepperProgress | undefined;
   readonly logVariance?: LogVarianceProgress | undefined;
-}
-
-/** Of all clips, one after another. */
-function joined(all: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const out = new Float32Array(all.reduce((n, { length }) => n + length, 0));
-  let at = 0;
-  for (const values of all) {
-    out.set(values, at);
-    at += values.length;
-  }
-  return out;
 }
 
 const shapeOf = (samples: readonly PixelSample[]): PixelShape => {

@@ -89,15 +89,18 @@ function inTime(config: VaeConfig, clip: SplitClip, workers: number): Share {
           takes: made.takes.map((take) => ({ ...take, worker: take.worker % workers })),
         };
       }),
-    turns: (worker) =>
-      turnsOf(worker).map((piece) => {
-        const graph = recorded(worker).findIndex((one) => alike(one) === alike(piece));
-        const names = held(recorded(worker)[graph]!);
+    turns: (worker) => {
+      const pieces = recorded(worker);
+      const kinds = pieces.map(alike);
+      return turnsOf(worker).map((piece) => {
+        const graph = kinds.indexOf(alike(piece));
+        const names = held(pieces[graph]!);
         return {
           graph,
           parts: held(piece).map(({ index }, i) => ({ part: index, input: inputOf(names[i]!), output: outputOf(names[i]!) })),
         };
-      }),
+      });
+    },
     input: (_, part, data) => takeFrames(data, units[part]!, frames, height * width, batch * channels),
     inputSize: (_, part) => batch * channels * units[part]!.frames * height * width,
     collector(collect) {
