@@ -1,4 +1,7 @@
-/** Every reference case on the adapter of the tests; where COGWHEEL_CASES_A_CLASS is set so many of each class, spread over their names. */
+/**
+ * Every reference case on the adapter of the tests; where COGWHEEL_CASES_A_CLASS is set so many of each class, spread over their names; where
+ * COGWHEEL_CASES_PART is 1/2 or 2/2 half of these, so that two processes share them.
+ */
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { folderSource } from "../../src/sources/folder.ts";
@@ -9,7 +12,7 @@ import { testGpu } from "../support/gpu.ts";
 import { referenceFiles } from "../support/reference-files.ts";
 
 const folder = join(import.meta.dirname, "cases");
-const files = referenceFiles(Number(process.env["COGWHEEL_CASES_A_CLASS"] ?? Infinity));
+const files = referenceFiles(Number(process.env["COGWHEEL_CASES_A_CLASS"] ?? Infinity), process.env["COGWHEEL_CASES_PART"]);
 
 let source: CheckpointSource;
 beforeAll(async () => void (source = await folderSource(folder)));
