@@ -11,7 +11,8 @@ const FOLDER = join(import.meta.dirname, "../reference/cases");
 export function referenceFiles(aClass = Infinity, part = "1/1"): string[] {
   if (!(aClass >= 2)) throw new Error(`COGWHEEL_CASES_A_CLASS must be a number of 2 or more, got ${aClass}`);
   const [nth, parts] = /^\d+\/\d+$/.test(part) ? part.split("/").map(Number) : [];
-  if (!nth || !parts || nth > parts) throw new Error(`COGWHEEL_CASES_PART must be a part and how many there are, such as 1/2, got "${part}"`);
+  if (!nth || !parts || nth > parts)
+    throw new Error(`COGWHEEL_CASES_PART must be a part and how many there are, such as 1/2, got "${part}"`);
   const all = readdirSync(FOLDER, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".safetensors"))
     .map((entry) => relative(FOLDER, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
