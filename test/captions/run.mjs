@@ -151,8 +151,8 @@ async function byServer(films) {
         ({ stage }) => stage === "caption.merge" || stage === "caption.clip",
       );
       hold(
-        "after three tries, each told what was wrong",
-        tries.every(({ value }) => value?.tries.length === 3 && /It must be, and is not/.test(JSON.stringify(value.tries[2].request))),
+        "after three retries, each told what was wrong",
+        tries.every(({ value }) => value?.tries.length === 4 && /It must be, and is not/.test(JSON.stringify(value.tries[3].request))),
         tries,
       );
       const before = seen.filter(({ asked }) => asked).length;

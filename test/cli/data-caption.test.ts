@@ -1,7 +1,7 @@
 /** `cogwheel data caption` and `data export` as a user has them: drawn films, captioned by a local server, for another trainer. */
 import { readFileSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { beforeAll, expect, it } from "vitest";
 import { RULES } from "../../src/curation/rules/rules.ts";
 import { type Asked, chatServer, completion } from "../support/chat-server.ts";
@@ -82,6 +82,45 @@ it("writes the teacher's merges as a set to tune a student by", { timeout: 60_00
   expect(messages[2].content).toMatch(/^Blotches of colour drift/);
   const both = await data(["distill", "train", "pairs", "--base", "x"]);
   expect([both.code, both.err]).toEqual([2, expect.stringContaining("got neither; name one")]);
+});
+
+it("counts tokens by the tokenizer of the model that will be trained, of captions from before too", { timeout: 60_000 }, async () => {
+  const words = (clip: number): string => Array.from({ length: 60 }, (_, i) => (i % 2 ? "of" : `incomprehensibilities${clip}`)).join(" ");
+  await using server = await chatServer({
+    models: { data: [{ id: "eyes" }] },
+    answer: (asked) => (stepOf(asked) === "merge" ? `The ${words(asked.index)} in the evening.` : answerTo(asked)),
+  });
+  const config = { videos: "raw", out: "set", cut: { frames: 17 }, caption: { url: server.url, seed: 7, hand: "replace" } };
+  await writeFile(join(folder, "counted.json"), JSON.stringify(config));
+  const before = await data(["caption", "counted.json", "--json"]);
+  expect(JSON.parse(before.out).caption).toMatchObject({ captioned: 3, marked: [] });
+  expect(before.err).toContain("tokens are not counted: name the checkpoint");
+  const asked = server.asked.length;
+  const made = await data(["caption", "counted.json", "--json", "--tokenizer", resolve("models/moving-shapes")]);
+  expect(made.err).not.toContain("tokens are not counted");
+  const { captioned, marked } = JSON.parse(made.out).caption;
+  expect([captioned, marked.length]).toEqual([3, 3]);
+  expect(JSON.stringify(marked)).toMatch(/tokens: shorter: at most 226 tokens, not \d+/);
+  expect(server.asked.slice(asked).map(stepOf), "only what is too long is asked for again").toEqual(Array(12).fill("merge"));
+});
+
+it("holds a student against its teacher, whose key goes to no other server", { timeout: 60_000 }, async () => {
+  const judged = (asked: Asked): string => (/Caption A/.test(JSON.stringify(asked.body)) ? '{"better":"same"}' : answerTo(asked));
+  await using teacher = await chatServer({ models: { data: [{ id: "teacher" }] }, answer: judged });
+  await using student = await chatServer({ models: { data: [{ id: "student" }] }, answer: answerTo });
+  const compared = (url: string, ...more: string[]) =>
+    data(["distill", "compare", "set", "--validation", "0.5", "--url", url, "--teacher-url", teacher.url, "--json", ...more], {
+      COGWHEEL_API_KEY: "k-teacher",
+      STUDENT_KEY: "k-student",
+    });
+  const keys = ({ asked }: typeof teacher): string[] => [...new Set(asked.map(({ headers }) => headers.authorization ?? "none"))];
+  const made = await compared(student.url);
+  expect(JSON.parse(made.out)).toMatchObject({ failed: [] });
+  expect([keys(student), keys(teacher)]).toEqual([["none"], ["Bearer k-teacher"]]);
+  await compared(student.url, "--key-env", "STUDENT_KEY");
+  expect(keys(student)).toEqual(["none", "Bearer k-student"]);
+  await compared(teacher.url);
+  expect(keys(teacher), "a student at the teacher's address").toEqual(["Bearer k-teacher"]);
 });
 
 it("by batch files, round by round; what cannot be captioned is told by the exit code", { timeout: 120_000 }, async () => {

@@ -140,7 +140,7 @@ it("all frames in one request, with their seconds; a picture in one request too"
 });
 
 describe("what goes wrong", () => {
-  it("a caption that breaks the rules three times is kept, and marked", async () => {
+  it("a caption that breaks the rules is asked for again three times, then kept and marked", async () => {
     await using server = await chatServer({
       models: MODELS,
       answer: (asked) => (stepOf(asked) === "merge" ? "The video shows gray." : answer(asked)),
@@ -149,14 +149,14 @@ describe("what goes wrong", () => {
     const made = await captionClip(clip("a"), work);
     expect(made.caption).toBe("The video shows gray.");
     expect(made.violations!.join()).toMatch(/opener: .*phrase: /);
-    expect(server.asked.filter((one) => stepOf(one) === "merge")).toHaveLength(3);
+    expect(server.asked.filter((one) => stepOf(one) === "merge")).toHaveLength(4);
   });
 
   it("a request that fails leaves its clip without a caption, which the next run asks for; others are done", async () => {
     let broken = true;
     await using server = await chatServer({
       models: MODELS,
-      answer: (asked) => (broken && stepOf(asked) === "clip" && asked.index < 3 ? { whole: { nothing: true } } : answer(asked)),
+      answer: (asked) => (broken && stepOf(asked) === "clip" && asked.index < 4 ? { whole: { nothing: true } } : answer(asked)),
     });
     const work = await workOn(server, { options: { path: "clip", frames: 2 } });
     const done = await captionAll([clip("a"), clip("b")], { ...work, lanes: 1 });
@@ -168,7 +168,7 @@ describe("what goes wrong", () => {
       lanes: 1,
     });
     expect(again.get("a")!.caption).toMatch(/^A gray/);
-    expect(server.asked).toHaveLength(5);
+    expect(server.asked).toHaveLength(6);
   });
 
   it("a file that cannot be read is one clip's error", async () => {

@@ -67,7 +67,7 @@ it("tokens are counted as the model reads them: a text that is too long for it i
   expect([prompt, enhanced]).toEqual([PROMPT, false]);
   expect(reason).toMatch(/no answer kept the rules \(at most 15 words, not 25; shorter: at most 24 tokens, not \d+\)/);
   expect(told).toEqual([`[enhance] the prompt is used as it was written: ${reason}`]);
-  expect(server.asked).toHaveLength(3);
+  expect(server.asked).toHaveLength(4);
   expect(server.asked[0]!.body.messages[0].content).toContain("at most 15 words");
 });
 

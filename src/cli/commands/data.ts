@@ -43,6 +43,7 @@ const captionFlags = (command: Command): Command =>
   labelFlags(command)
     .option("--url <address>", "OpenAI-compatible address of a model that sees (key: COGWHEEL_API_KEY)")
     .option("--model <name>", "its name there (default: the only one that it serves)")
+    .option("--tokenizer <checkpoint>", "the one to be trained: its tokenizer counts captions' tokens (default: they are not counted)")
     .option("--queue <address>", "ask for captions over a queue: its workers ask servers of their own (worker --caption-url)")
     .option("--equal-captions", "allow one caption for clips of several sources");
 

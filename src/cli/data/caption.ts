@@ -152,7 +152,7 @@ export async function rulesOf({ rules: file }: Pick<CaptionConfig, "rules">): Pr
 /** Counts tokens with the tokenizer of the checkpoint that is named. */
 export async function counter({ tokenizer }: Pick<CaptionConfig, "tokenizer">, warn: (message: string) => void) {
   if (tokenizer === undefined) {
-    warn("[caption] tokens are not counted: name the checkpoint that will be trained in caption.tokenizer");
+    warn("[caption] tokens are not counted: name the checkpoint that will be trained with --tokenizer, or in caption.tokenizer");
     return undefined;
   }
   await using source = await openSource(tokenizer);

@@ -29,6 +29,7 @@ export interface DataFlags {
   /** Of the caption stage. */
   readonly url?: string;
   readonly model?: string;
+  readonly tokenizer?: string;
   readonly maxCost?: number;
   readonly maxRequests?: number;
   readonly equalCaptions?: boolean;
@@ -53,13 +54,13 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
   const { out, jobs, frames, fps, where, detectors, transnet, text, labelUrl, labelModel } = flags;
-  const { url, model, maxCost, maxRequests, equalCaptions } = flags;
+  const { url, model, tokenizer, maxCost, maxRequests, equalCaptions } = flags;
   const given = (values: Record<string, unknown>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
   const own = { ...told, ...given({ out, jobs }) };
   const cut = { ...(told["cut"] as object | undefined), ...given({ frames, fps, detectors, transnet }) };
   const filter = { ...(told["filter"] as object | undefined), ...given({ where }) };
-  const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, maxCost, maxRequests, equalCaptions }) };
+  const caption = { ...(told["caption"] as object | undefined), ...given({ url, model, tokenizer, maxCost, maxRequests, equalCaptions }) };
   const measure = { ...(told["measure"] as object | undefined), ...given({ text }) };
   const label = { ...(told["label"] as object | undefined), ...given({ url: labelUrl, model: labelModel, maxCost, maxRequests }) };
   checkDataKeys({ ...given({ out, jobs }), cut, measure, filter, label, caption }, "the command line");

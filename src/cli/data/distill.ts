@@ -23,7 +23,7 @@ import { Progress } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
 import { counter, rulesOf } from "./caption.ts";
 import { spentText } from "./caption-told.ts";
-import { keyFrom } from "./endpoints.ts";
+import { keyFrom, namedKey } from "./endpoints.ts";
 import { SOME_FAILED } from "./session.ts";
 
 /** Which pairs are learned from and which are held out: the same in `export` and `compare`. */
@@ -160,11 +160,12 @@ export async function distillCompare(dataset: string, flags: DistillCompareFlags
   const { validation: pairs } = await pairsOf(dataset, flags);
   const account = new Account(defined({ maxRequests: flags.maxRequests }));
   const none = await Ledger.open(memoryLedgerStore());
-  const model = async (url: string, name: string | undefined, keyEnv: string | undefined) =>
-    await captionModel(
-      { url, account, onWarning: (message) => progress.note(message), ...defined({ model: name, key: keyFrom(keyEnv) }) },
-      none,
-    );
+  const teacherKey = keyFrom(flags.teacherKeyEnv);
+  /** The teacher's key goes to whom it is for: at its own address others have it too. */
+  const model = async (url: string, name: string | undefined, keyEnv: string | undefined) => {
+    const key = namedKey(keyEnv) ?? (url === flags.teacherUrl ? teacherKey : undefined);
+    return await captionModel({ url, account, onWarning: (message) => progress.note(message), ...defined({ model: name, key }) }, none);
+  };
   const { judgeUrl } = flags;
   const report = await compare(pairs, {
     student: await model(flags.url, flags.model, flags.keyEnv),

@@ -10,7 +10,12 @@ const KEY = "COGWHEEL_API_KEY";
 
 /** The key of a variable that is named; of the usual one, where it is set. */
 export function keyFrom(name: string | undefined): string | undefined {
-  const key = process.env[name ?? KEY] || undefined;
+  return name === undefined ? process.env[KEY] || undefined : namedKey(name);
+}
+
+/** The key of a variable that is named; none otherwise: the usual key is not for every server. */
+export function namedKey(name: string | undefined): string | undefined {
+  const key = name === undefined ? undefined : process.env[name] || undefined;
   if (name !== undefined && key === undefined)
     throw new CogwheelError("caption", `the variable ${name} must hold the endpoint's key, got none; set it, or leave keyEnv out`);
   return key;
@@ -47,13 +52,12 @@ export function endpointsOf(config: CaptionConfig, account: Account, onWarning: 
   const elsewhere = summariserUrl !== undefined && summariserUrl !== url;
   // What holds for the one holds for the other at the same address alone: a key goes to whom it is for.
   const base = elsewhere ? { ...defined({ concurrency, timeoutSeconds: timeout, tries, body }), account, onWarning } : vision;
-  const keyName = config.summariserKeyEnv;
   const summariser = {
     ...base,
     url: summariserUrl ?? url,
     ...defined({
       model: config.summariserModel,
-      key: keyName === undefined ? undefined : keyFrom(keyName),
+      key: namedKey(config.summariserKeyEnv),
       inputPerMillion: config.summariserInputPrice,
       outputPerMillion: config.summariserOutputPrice,
     }),

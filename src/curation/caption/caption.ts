@@ -119,7 +119,11 @@ async function asked(
 ): Promise<Result> {
   const { stage, model, params, parents, rules, request } = step;
   const { temperature, seed } = options;
-  const key = resultKey(stage, VERSION, { ...params, model: model.modelName, temperature, seed, rules }, parents);
+  const keyOf = (more: object): string =>
+    resultKey(stage, VERSION, { ...params, ...more, model: model.modelName, temperature, seed, rules }, parents);
+  // What was answered when nobody counted tokens stands, unless it is too long.
+  const kept = count && ledger.find<CaptionValue>(keyOf({}))?.value;
+  const key = keyOf(kept && !kept.violations && count(kept.text) > rules.maxTokens ? { counted: true } : {});
   const ask = async () => {
     const made = { ...(await request()), temperature, seed };
     const ruled = await askByRules(model, made, { rules, count, signal });

@@ -73,7 +73,7 @@ export async function compare(pairs: readonly TeacherPair[], options: CompareOpt
       temperature: options.temperature ?? 0.1,
       seed: itsSeed,
     };
-    const { text, violations } = await askByRules(model, request, { rules: options.rules, count: options.count, tries: 1, signal });
+    const { text, violations } = await askByRules(model, request, { rules: options.rules, count: options.count, retries: 0, signal });
     const verdict = await judged(judge, { known: pair.user, text, reference: pair.answer }, signal);
     return { scores: textScores(text, pair.answer), lawful: violations.length === 0, verdict };
   };

@@ -1,4 +1,4 @@
-/** A text by the rules: asked for, checked, and asked for again with what was wrong; after three tries the best one, marked. */
+/** A text by the rules: asked for, checked, and asked for again with what was wrong; after three retries the best one, marked. */
 import type { ChatAnswer, Endpoint } from "../endpoint/endpoint.ts";
 import { EndpointError } from "../endpoint/faults.ts";
 import type { ChatRequest } from "../endpoint/message.ts";
@@ -25,8 +25,8 @@ export interface RuledText {
 export interface AskByRulesOptions {
   readonly rules: TextRules;
   readonly count?: TokenCount | undefined;
-  /** Default 3. */
-  readonly tries?: number;
+  /** How often it is asked for again at most. Default 3. */
+  readonly retries?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -34,12 +34,12 @@ export interface AskByRulesOptions {
 export async function askByRules(
   endpoint: Pick<Endpoint, "chat">,
   request: ChatRequest,
-  { rules, count, tries: most = 3, signal }: AskByRulesOptions,
+  { rules, count, retries = 3, signal }: AskByRulesOptions,
 ): Promise<RuledText> {
   const tries: TextTry[] = [];
   let now = request;
   let failure: unknown;
-  while (tries.length < most) {
+  while (tries.length <= retries) {
     let answer: ChatAnswer;
     try {
       answer = await endpoint.chat(now, signal);
