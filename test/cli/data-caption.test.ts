@@ -35,6 +35,9 @@ it("captions the clips that stay, with the key out of the environment, once and 
     short_caption: "Blotches drift.",
     caption_violations: null,
   });
+  const report = readFileSync(join(folder, "set/report.html"), "utf8");
+  expect(report).toContain("<th>models</th><td>8 requests, 800 tokens in, 160 out</td>");
+  expect(report.match(/frames? as (?:it was|they were) described/g)).toHaveLength(2);
   const written =
     readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8") + readFileSync(join(folder, "set/metadata.jsonl"), "utf8");
   expect(written + made.out + made.err + estimate.out + estimate.err).not.toMatch(/k-secret|hidden/);

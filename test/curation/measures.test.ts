@@ -110,6 +110,42 @@ test("the report says what was dropped, believes no name, and has its pictures i
   expect(page.match(/data:image\/jpeg/g)!.length).toBe(2);
 });
 
+test("captions stand beside the frames that were described, what is wrong with them, and their words", () => {
+  const clip = { start: 0, end: 4, film: 0, name: "a.mp4", duplicateOf: undefined, reason: undefined, scores: {}, picture: undefined };
+  const frame = (seconds: number, text: string, byte: number) => ({ seconds, text, picture: Uint8Array.of(byte, 1, 2) });
+  const page = reportOf({
+    title: "x",
+    facts: {},
+    films: [],
+    clips: [
+      {
+        ...clip,
+        id: "a",
+        caption: "A dog runs over a meadow.",
+        told: {
+          short: "A <dog> runs.",
+          frames: [frame(0, "a dog & grass", 3), frame(2, "a dog leaps", 4)],
+          violations: ["words: at most 4 words"],
+          model: "eyes",
+        },
+      },
+      { ...clip, id: "b", caption: "Two dogs sleep." },
+      { ...clip, id: "c", caption: "", told: { short: "of no caption" } },
+    ],
+    refused: [],
+    dropped: {},
+    parts: [],
+  });
+  expect(page).toContain("Captions: 2");
+  expect(page).toMatch(/base64,AwEC">.*?<b>0 s<\/b> a dog &amp; grass.*?base64,BAEC">.*?<b>2 s<\/b> a dog leaps/);
+  expect(page).toContain("A &lt;dog&gt; runs.");
+  expect(page).toContain('<small class="mark">words: at most 4 words</small>');
+  expect(page).toContain("<code>a</code> by eyes");
+  expect(page).toContain("<small>3 to 6, half of them up to 3</small>");
+  expect(page).toContain("<span>dog <small>100 %</small></span> <span>meadow <small>50 %</small></span>");
+  expect(page).not.toContain("of no caption");
+});
+
 test("a film that says that its luma goes from 0 to 255 is measured so, though the decoder keeps that to itself", async () => {
   const grey = { width: 64, height: 48, data: new Uint8Array(4 * 64 * 48).fill(80) };
   const film = await encodeBytes(Array(12).fill(grey) as Frame[], { format: "mp4", fps: 12 });

@@ -89,7 +89,8 @@ async function upTo(
   const rows = await curation.export(kept, written, columns);
   const uncaptioned = rows.filter((row) => row.caption === "").length;
   const texts = new Map(rows.map(({ file_name: name, caption: text }) => [idOf(name), text]));
-  const report = await writeCurationReport(curation, { sources: cut, clips, selection, captions: texts });
+  const told = captioned && new Map(kept.map((one) => [one.clip.id, columnsOfCaption(captioned.captions.get(one.clip.id))]));
+  const report = await writeCurationReport(curation, { sources: cut, clips, selection, captions: texts, ...(told ? { told } : {}) });
   return { ...found, selection, rows: rows.length, uncaptioned, report, ...(captioned ? { captioned } : {}) };
 }
 

@@ -87,7 +87,7 @@ const LITTLE = new Set(
 const COUNTS = "zero one two three four five six seven eight nine ten eleven twelve dozen hundred thousand".split(" ");
 
 /** Words that are none of the little ones and no numbers, each once, in the singular as far as an s tells. */
-const contentWords = (text: string): Set<string> =>
+export const contentWords = (text: string): Set<string> =>
   new Set(
     plain(text)
       .split(" ")

@@ -43,7 +43,7 @@ export function histograms(clips: readonly ReportedClip[], parts: readonly Repor
     duplicates: clips.map(({ duplicateOf, reason }) => Number(duplicateOf !== undefined && reason === "duplicate")),
   };
   return (
-    `<h2>measures</h2><p>Choose a sign and move a threshold: <b id="kept"></b></p><table id="lost"></table>` +
+    `<h2>Measures</h2><p>Choose a sign and move the line: <b id="kept"></b></p><table id="lost"></table>` +
     `<p><code id="where"></code></p><div class="curves">${charts.join("")}</div>` +
     `<script>const data = ${json(data)};\n${SCRIPT}</script>`
   );
@@ -65,19 +65,22 @@ function chart(name: string, values: readonly (number | null)[], part: ReportedP
     })
     .join("");
   const own = part && "column" in part ? part : undefined;
-  const value = own ? own.value : low;
   const signs = ["", ">", ">=", "<", "<="].map(
     (sign) => `<option${sign === (own?.sign ?? "") ? " selected" : ""}>${escaped(sign)}</option>`,
   );
   return (
-    `<section data-column="${escaped(name)}" data-low="${low}" data-span="${span}"><b>${escaped(name)}</b> ` +
-    `<select>${signs.join("")}</select> <input type="number" step="any" value="${value}" style="width:8em">` +
-    `<svg width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="${escaped(name)}">${bars}` +
-    `<line y1="0" y2="${HEIGHT}" stroke="${colour("red")}" stroke-width="2"/></svg>` +
+    `<section data-column="${escaped(name)}" data-low="${low}" data-span="${span}"><header><b>${escaped(name)}</b>` +
+    `<select aria-label="sign of ${escaped(name)}">${signs.join("")}</select>` +
+    `<input type="number" step="any" value="${own?.value ?? ""}" aria-label="value of ${escaped(name)}"></header>` +
+    `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="${escaped(name)}">${bars}` +
+    `<rect class="cut" y="0" height="${HEIGHT}" fill="${colour("page")}" opacity="0.7"/>` +
+    `<line y1="0" y2="${HEIGHT}" stroke="${colour("red")}" stroke-width="2" vector-effect="non-scaling-stroke"/></svg>` +
     `<input type="range" min="0" max="1000" aria-label="threshold of ${escaped(name)}">` +
-    `<small>${low.toPrecision(3)} to ${high.toPrecision(3)}</small></section>`
+    `<div class="ends"><small>${shownNumber(low)}</small><small>${shownNumber(high)}</small></div></section>`
   );
 }
+
+const shownNumber = (value: number): string => String(Number(value.toPrecision(3)));
 
 const SCRIPT = `
 const sections = [...document.querySelectorAll("section[data-column]")];
@@ -111,21 +114,33 @@ function count() {
 }
 for (const section of sections) {
   const { low, span } = section.dataset;
-  const [number, range, line] = ["input[type=number]", "input[type=range]", "line"].map((name) => section.querySelector(name));
+  const parts = ["select", "input[type=number]", "input[type=range]", "svg", ".cut", "line"];
+  const [sign, number, range, chart, cut, line] = parts.map((name) => section.querySelector(name));
   const place = () => {
-    const share = Math.min(1, Math.max(0, (Number(number.value) - low) / span));
+    if (sign.value && number.value === "") number.value = Number(Number(low).toPrecision(4));
+    const share = number.value === "" ? 0 : Math.min(1, Math.max(0, (Number(number.value) - low) / span));
     range.value = 1000 * share;
     for (const end of ["x1", "x2"]) line.setAttribute(end, ${WIDTH} * share);
-    line.style.display = section.querySelector("select").value ? "" : "none";
+    const above = sign.value.startsWith(">");
+    cut.setAttribute("x", above ? 0 : ${WIDTH} * share);
+    cut.setAttribute("width", ${WIDTH} * (above ? share : 1 - share));
+    for (const mark of [line, cut]) mark.style.display = sign.value ? "" : "none";
     count();
   };
-  range.oninput = () => {
-    if (!section.querySelector("select").value) section.querySelector("select").value = ">=";
-    number.value = Number((Number(low) + (span * range.value) / 1000).toPrecision(4));
+  const move = (share) => {
+    sign.value ||= ">=";
+    number.value = Number((Number(low) + span * Math.min(1, Math.max(0, share))).toPrecision(4));
     place();
   };
-  number.oninput = place;
-  section.querySelector("select").onchange = place;
+  range.oninput = () => move(range.value / 1000);
+  const drag = (event) => move((event.clientX - chart.getBoundingClientRect().left) / chart.clientWidth);
+  chart.onpointerdown = (event) => {
+    chart.setPointerCapture(event.pointerId);
+    chart.onpointermove = drag;
+    drag(event);
+  };
+  chart.onpointerup = chart.onpointercancel = () => { chart.onpointermove = null; };
+  number.oninput = sign.onchange = place;
   place();
 }
 `;

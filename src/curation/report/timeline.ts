@@ -15,6 +15,8 @@ export interface ReportedFilm {
 
 const WIDTH = 1000;
 
+const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
+
 export function timeline({ name, seconds, frames, transitions, times }: ReportedFilm, clips: readonly ReportedClip[]): string {
   const x = (time: number): string => ((WIDTH * time) / Math.max(seconds, 1e-3)).toFixed(1);
   const bar = (from: number, to: number, y: number, height: number, fill: string, title: string): string =>
@@ -36,7 +38,7 @@ export function timeline({ name, seconds, frames, transitions, times }: Reported
       `${id}: ${reason === undefined ? "stays" : `dropped by ${reason}`}`,
     ),
   );
-  const told = `${name}: ${seconds.toFixed(1)} s, ${transitions.length} changes, ${clips.length} clips`;
+  const told = `${name}: ${seconds.toFixed(1)} s, ${count(transitions.length, "change")}, ${count(clips.length, "clip")}`;
   return (
     `<div class="film"><small>${escaped(told)}</small>` +
     `<svg viewBox="0 0 ${WIDTH} 32" preserveAspectRatio="none">${[...shots, ...changes, ...own].join("")}</svg></div>`

@@ -2,18 +2,21 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Curation } from "../curate-node.ts";
-import type { CutSource, ScoredClip } from "../results.ts";
+import type { CaptionColumns, CutSource, ScoredClip } from "../results.ts";
 import { type CurvePicture, decodeCurves, decodePictures } from "../curves/columns.ts";
 import type { Selection } from "../dataset/select.ts";
 import { filterOf } from "../dataset/select.ts";
+import { money } from "../endpoint/spent.ts";
 import { digest } from "../ledger/key.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { reportedPart } from "./histograms.ts";
+import { MOST_CAPTIONS } from "./captions.ts";
 import { reportOf } from "./page.ts";
-import type { ReportedClip } from "./reported.ts";
+import type { ReportedClip, ReportedWords } from "./reported.ts";
 
 export const REPORT_FILE = "report.html";
 /** Rises when the same curation looks otherwise. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** What the report of a curation shows. */
 export interface ReportInput {
@@ -22,12 +25,15 @@ export interface ReportInput {
   readonly selection: Selection;
   /** Of clips by id. */
   readonly captions: ReadonlyMap<string, string>;
+  /** What models said beside them, as rows have it. */
+  readonly told?: ReadonlyMap<string, CaptionColumns>;
 }
 
 /** Writes the report's page into the run's folder. @returns its path */
-export async function writeCurationReport(curation: Curation, { sources, clips, selection, captions }: ReportInput): Promise<string> {
+export async function writeCurationReport(curation: Curation, { sources, clips, selection, captions, told }: ReportInput): Promise<string> {
   const { out, videos, select } = curation.options;
   const path = join(out, REPORT_FILE);
+  const spent = spentOn(clips, curation.ledger);
   const shown = [
     VERSION,
     clips.map(({ clip, columns, more }, i) => [
@@ -36,6 +42,7 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
     ]),
     sources.map(({ source, transitions }) => [source.path, transitions]),
     [curation.refused, [...curation.copies], select?.where],
+    [spent, [...(told ?? [])]],
   ];
   const key = digest(shown).slice(0, 32);
   if (curation.ledger.find(key) && (await stat(path).catch(() => undefined))) return path;
@@ -44,6 +51,7 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
   const scores = Object.keys(clips[0] ? shownScores(clips[0]) : {}).filter((name) => clips.some((one) => shownScores(one)[name] !== null));
   const byFilm = new Map<CutSource, CurvePicture[]>();
   const reported: ReportedClip[] = [];
+  let shownWords = 0;
   for (const [i, one] of clips.entries()) {
     const { clip, of, columns } = one;
     if (!byFilm.has(of)) {
@@ -51,6 +59,10 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
       byFilm.clear();
       byFilm.set(of, decodePictures(new Uint8Array(await readFile(of.curves)), of.curves));
     }
+    const caption = captions.get(clip.id) ?? "";
+    const pictures = within(byFilm.get(of)!, clip);
+    // Frames of the captions that are shown; of thousands they would be a book.
+    const words = selection.reasons[i] === undefined && caption !== "" && shownWords++ < MOST_CAPTIONS ? told?.get(clip.id) : undefined;
     reported.push({
       id: clip.id,
       name: of.source.path,
@@ -60,8 +72,9 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
       reason: selection.reasons[i],
       duplicateOf: (columns["duplicate_of"] as string | null) ?? undefined,
       scores: shownScores(one),
-      caption: captions.get(clip.id) ?? "",
-      picture: nearest(byFilm.get(of)!, (clip.from + clip.to) / 2),
+      caption,
+      told: words && wordsOf(words, (share) => nearest(pictures, clip.from + share * (clip.to - clip.from)), clip.end - clip.start),
+      picture: nearest(pictures, (clip.from + clip.to) / 2),
     });
   }
   const films = [];
@@ -78,6 +91,7 @@ export async function writeCurationReport(curation: Curation, { sources, clips, 
       files: `${sources.length}, ${minutes(seconds)}; ${curation.copies.size} others are copies, ${curation.refused.length} refused`,
       clips: `${kept.length} of ${clips.length} stay, ${minutes(kept.reduce((sum, { clip }) => sum + clip.end - clip.start, 0))}`,
       filter: select?.where ?? "none",
+      ...(spent === undefined ? {} : { models: spent }),
     },
     films,
     clips: reported,
@@ -100,7 +114,42 @@ const shownScores = ({ scores, more }: ScoredClip): Record<string, number | null
   ),
 });
 
+/** @param picture the nearest one to a share of the clip */
+function wordsOf(columns: CaptionColumns, picture: (share: number) => Uint8Array | undefined, seconds: number): ReportedWords {
+  const list = <T>(value: unknown): readonly T[] | undefined => (Array.isArray(value) ? (value as T[]) : undefined);
+  const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+  const frames = list<{ seconds: number; text: string }>(columns["frame_captions"]);
+  const told = {
+    short: text(columns["short_caption"]),
+    model: text(columns["caption_source"]),
+    violations: list<string>(columns["caption_violations"]),
+    frames: frames?.map((frame) => ({ ...frame, picture: picture(Math.min(1, frame.seconds / Math.max(seconds, 1e-3))) })),
+  };
+  return Object.fromEntries(Object.entries(told).filter(([, value]) => value !== undefined));
+}
+
+/** What models were asked about these clips, in all runs, and what that cost; undefined where nobody asked. */
+function spentOn(clips: readonly ScoredClip[], ledger: Ledger): string | undefined {
+  const costs = clips.flatMap(({ clip }) => ledger.of(clip.id).flatMap(({ cost }) => (cost ? [cost] : [])));
+  if (costs.length === 0) return undefined;
+  const sum = (part: "requests" | "tokensIn" | "tokensOut" | "money"): number => costs.reduce((total, one) => total + (one[part] ?? 0), 0);
+  const [requests, into, out, paid] = (["requests", "tokensIn", "tokensOut", "money"] as const).map(sum) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const n = (value: number): string => value.toLocaleString("en");
+  return `${n(requests)} requests, ${n(into)} tokens in, ${n(out)} out${paid ? `, cost ${money(paid)}` : ""}`;
+}
+
 const minutes = (seconds: number): string => `${(seconds / 60).toFixed(1)} minutes`;
+
+/** Pictures of the clip itself; of one so short that it has none, all of its film's. */
+function within(pictures: readonly CurvePicture[], { from, to }: ScoredClip["clip"]): readonly CurvePicture[] {
+  const own = pictures.filter(({ frame }) => frame >= from && frame < to);
+  return own.length ? own : pictures;
+}
 
 function nearest(pictures: readonly CurvePicture[], frame: number): Uint8Array | undefined {
   return pictures.reduce<CurvePicture | undefined>(
