@@ -19,16 +19,17 @@ export function captions(clips: readonly ReportedClip[]): string {
 
 function captioned({ id, caption, picture: middle, told }: ReportedClip): string {
   const { short, model, violations = [], frames = [] } = told ?? {};
-  const shown = frames.map(
-    (frame) =>
-      `<figure title="${escaped(frame.text)}">${picture(frame.picture)}<small><b>${frame.seconds} s</b> ${escaped(frame.text)}</small></figure>`,
-  );
+  const shown = frames.map(({ seconds, text, picture: jpeg }) => {
+    const words = escaped(text);
+    return `<figure title="${words}">${picture(jpeg)}<small><b>${seconds} s</b> ${words}</small></figure>`;
+  });
+  const summary = shown.length === 1 ? "one frame as it was described" : `${shown.length} frames as they were described`;
   const marks = violations.map((one) => `<small class="mark">${escaped(one)}</small>`);
   return (
     `<article class="captioned"><div>${picture(middle)}</div><div><p>${escaped(caption)}</p>${marks.join("")}` +
     `${short === undefined ? "" : `<p class="soft">${escaped(short)}</p>`}` +
     `<p class="soft"><code>${escaped(id)}</code>${model === undefined ? "" : ` by ${escaped(model)}`}</p>` +
-    `${shown.length ? `<details><summary>${shown.length === 1 ? "one frame as it was" : `${shown.length} frames as they were`} described</summary><div class="frames">${shown.join("")}</div></details>` : ""}` +
+    `${shown.length ? `<details><summary>${summary}</summary><div class="frames">${shown.join("")}</div></details>` : ""}` +
     `</div></article>`
   );
 }

@@ -64,9 +64,11 @@ table { border-collapse: collapse } td, th { padding: 3px 16px 3px 0; text-align
 th, .soft, small { color: var(--soft) } td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
 summary { cursor: pointer; margin: .75rem 0 .5rem } code { overflow-wrap: anywhere } p { margin: .25rem 0 } figure { margin: 0 }
 svg, img { display: block; width: 100% } img { background: var(--grid); border-radius: 6px; aspect-ratio: 16/9; object-fit: contain }
-.counts td:last-child { width: min(40vw, 320px); padding: 0 } .counts i { display: block; height: 10px; margin-top: 9px; border-radius: 3px }
+.counts td:last-child { width: min(40vw, 320px); padding: 0 }
+.counts i { display: block; height: 10px; margin-top: 9px; border-radius: 3px }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px }
-.sheet figure, .pairs figure, .frames figure { font-size: 12px; overflow-wrap: anywhere; line-height: 1.35 } .sheet small, .pairs small { display: block; margin-top: 3px }
+.sheet figure, .pairs figure, .frames figure { font-size: 12px; overflow-wrap: anywhere; line-height: 1.35 }
+.sheet small, .pairs small { display: block; margin-top: 3px }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 12px 24px }
 .pairs > div { display: grid; grid-template-columns: 1fr 1fr; gap: 8px }
 .curves, .words { margin-top: 12px; display: grid; grid-template-columns: repeat(auto-fill, minmax(min(260px, 100%), 1fr)); gap: 12px }
@@ -80,7 +82,8 @@ svg, img { display: block; width: 100% } img { background: var(--grid); border-r
 .film { margin: 10px 0 } .film svg { height: 36px } .legend span { margin-right: 16px; white-space: nowrap }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; vertical-align: -1px; margin-right: 6px }
 .captioned { display: grid; grid-template-columns: 200px 1fr; gap: 4px 16px; padding: 14px 0; border-top: 1px solid var(--grid) }
-.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px } .mark { display: block; color: var(--red) }
+.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px }
+.mark { display: block; color: var(--red) }
 @media (max-width: 600px) { .captioned { grid-template-columns: 1fr } .sheet { grid-template-columns: 1fr 1fr } }
 </style></head><body>
 <h1>${escaped(title)}</h1>
@@ -115,7 +118,8 @@ function countsOf(kept: number, dropped: Readonly<Record<string, number>>): stri
   const rows = [["stay", kept, "green"] as const, ...Object.entries(dropped).map(([reason, n]) => [reason, n, "amber"] as const)];
   const all = Math.max(1, ...rows.map(([, n]) => n));
   const row = ([name, n, hue]: (typeof rows)[number]): string =>
-    `<tr><th>${escaped(name)}</th><td>${n}</td><td><i style="width:${((100 * n) / all).toFixed(1)}%;background:${colour(hue)}"></i></td></tr>`;
+    `<tr><th>${escaped(name)}</th><td>${n}</td>` +
+    `<td><i style="width:${((100 * n) / all).toFixed(1)}%;background:${colour(hue)}"></i></td></tr>`;
   return `<table class="counts">${rows.map(row).join("")}</table>`;
 }
 
