@@ -7,23 +7,35 @@ import type { Gpu, OwnedBuffer } from "../gpu/gpu.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { Plan } from "../plan/compile.ts";
 
+interface Held {
+  readonly tensor: Tensor;
+  /** Undefined while the state is put aside. */
+  owned?: OwnedBuffer | undefined;
+  /** What it held when it was put aside, in the host's memory; undefined: what it begins with. */
+  bytes?: ArrayBuffer | undefined;
+}
+
 /** Tensors that stay on the device from run to run, by name; programs may share them. */
 export class States implements Disposable {
-  readonly #held = new Map<string, { readonly tensor: Tensor; readonly owned: OwnedBuffer }>();
+  readonly #held = new Map<string, Held>();
 
   /**
    * Memory for every state of the plans, as each begins: zeros or its initial values. Those that `others` hold are theirs, and stay so:
    * they must outlive this.
+   * @param aside states that begin in the host's memory ({@link bring}); default: none
    */
   constructor(
     private readonly gpu: Gpu,
     plans: readonly Pick<Plan, "graph">[],
     private readonly others?: States,
+    aside: (name: string) => boolean = () => false,
   ) {
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
     try {
-      for (const [name, tensor] of sharedStates(plans))
-        if (!others?.has(name)) this.#held.set(name, { tensor, owned: gpu.buffer(`state.${name}`, tensor.bytes, usage, tensor.data) });
+      for (const [name, tensor] of sharedStates(plans)) {
+        if (others?.has(name)) continue;
+        this.#held.set(name, { tensor });
+        if (!aside(name)) this.bring([name]);
+      }
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -47,6 +59,8 @@ export class States implements Disposable {
         "graph",
         `a state must be of one of the plans, got "${name}"; there are ${[...this.#held.keys()].join(", ") || "none"}`,
       );
+    if (!held.owned)
+      throw new CogwheelError("graph", `a state must be on the device to be used, got "${name}", which was put aside; bring it first`);
     return held.owned.buffer;
   }
 
@@ -59,15 +73,46 @@ export class States implements Disposable {
     return buffer;
   }
 
-  /** What every state holds, as stored: f16 as raw bits. To be kept, and given to `Program.write` state by state. */
+  /** Gives its own states of these names memory on the device, with what they hold; those that have some stay as they are. */
+  bring(names: Iterable<string>): void {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+    for (const name of names) {
+      const held = this.#held.get(name);
+      if (!held || held.owned) continue;
+      const { tensor, bytes } = held;
+      held.owned = this.gpu.buffer(`state.${name}`, tensor.bytes, usage, bytes ? new Uint8Array(bytes) : tensor.data);
+      held.bytes = undefined;
+    }
+  }
+
+  /** Keeps what its own states of these names hold in the host's memory, and frees theirs on the device: no program may have them. */
+  async putAside(names: Iterable<string>): Promise<void> {
+    for (const name of names) {
+      const held = this.#held.get(name);
+      if (!held?.owned) continue;
+      held.bytes = await this.gpu.read(held.owned.buffer, 0, held.tensor.bytes);
+      held.owned[Symbol.dispose]();
+      held.owned = undefined;
+    }
+  }
+
+  /** What every state holds, as stored: f16 as raw bits. To be kept, and given to {@link write} state by state. */
   async save(signal?: AbortSignal): Promise<Map<string, ArrayBuffer>> {
     const saved = new Map<string, ArrayBuffer>();
-    for (const [name, { tensor, owned }] of this.#held) saved.set(name, await this.gpu.read(owned.buffer, 0, tensor.bytes, signal));
+    for (const [name, { tensor, owned, bytes }] of this.#held)
+      saved.set(name, owned ? await this.gpu.read(owned.buffer, 0, tensor.bytes, signal) : (bytes?.slice(0) ?? initialBytes(tensor)));
     return saved;
   }
 
+  /** New contents of a state, wherever it lies. */
+  write(name: string, bytes: Uint8Array<ArrayBuffer>): void {
+    const held = this.#held.get(name);
+    if (held && !held.owned) held.bytes = bytes.slice().buffer;
+    else this.gpu.device.queue.writeBuffer(this.buffer(name), 0, bytes);
+  }
+
   [Symbol.dispose](): void {
-    for (const { owned } of this.#held.values()) owned[Symbol.dispose]();
+    for (const { owned } of this.#held.values()) owned?.[Symbol.dispose]();
     this.#held.clear();
   }
 }
@@ -91,6 +136,12 @@ export function sharedStates(plans: readonly Pick<Plan, "graph">[]): Map<string,
     }
   return states;
 }
+
+const initialBytes = ({ bytes, data }: Tensor): ArrayBuffer => {
+  const initial = new Uint8Array(bytes);
+  if (data) initial.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return initial.buffer;
+};
 
 const sameValues = (a: NonNullable<Tensor["data"]>, b: NonNullable<Tensor["data"]>): boolean =>
   a === b || a.every((value, i) => Object.is(value, b[i]));

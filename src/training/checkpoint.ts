@@ -7,7 +7,6 @@ import { isObject, parseJsonObject } from "../base/json-scan.ts";
 import { differences } from "./differences.ts";
 import type { SafetensorsDType } from "../files/safetensors-dtype.ts";
 import { openSafetensors, type SafetensorsFile, type TensorToWrite, writeSafetensors } from "../files/safetensors.ts";
-import type { Gpu } from "../gpu/gpu.ts";
 import type { DType } from "../graph/dtype.ts";
 import type { States } from "../run/states.ts";
 import { memorySource } from "../sources/memory.ts";
@@ -45,13 +44,13 @@ export interface RunState {
 }
 
 /** States on a device, but for those that begin anew in every step. */
-export const stateOnDevice = (gpu: Gpu, states: States): RunState => ({
+export const stateOnDevice = (states: States): RunState => ({
   tensors: new Map([...states.tensors].filter(([name]) => lasts(name))),
   async save(signal) {
     return new Map([...(await states.save(signal))].filter(([name]) => lasts(name)).map(([name, bytes]) => [name, new Uint8Array(bytes)]));
   },
   restore(saved) {
-    for (const [name, bytes] of saved) gpu.device.queue.writeBuffer(states.buffer(name), 0, bytes);
+    for (const [name, bytes] of saved) states.write(name, bytes);
   },
 });
 

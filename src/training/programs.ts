@@ -32,7 +32,8 @@ export class Programs implements Disposable {
   constructor(
     private readonly gpu: Gpu,
     private readonly store: WeightStore,
-    private readonly states: States,
+    /** The run's. */
+    readonly states: States,
     private readonly options: ProgramsOptions = {},
   ) {}
 

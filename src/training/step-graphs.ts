@@ -2,11 +2,13 @@
  * From a micro-step's gradients to the graphs of a step, whatever model they are of. With one micro-step a step is one graph; else
  * micro-steps add up gradients in states, which the update reads.
  */
+import { elements } from "../base/shape.ts";
 import { Graph } from "../graph/graph.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { accumulate } from "../ops/accumulate.ts";
+import { UPDATE_VALUES } from "../ops/gradient_norm.ts";
 import type { Parameter } from "./parameters.ts";
-import { parameterNames, recordUpdate, stateName, type UpdateOptions } from "./update.ts";
+import { parameterNames, recordControl, recordSteps, recordUpdate, stateName, type UpdateOptions } from "./update.ts";
 
 /** Forward, loss and gradients of a micro-step. */
 export interface RecordedMicro {
@@ -32,15 +34,51 @@ export function withSums({ graph, gradients }: RecordedMicro): Graph {
   return graph;
 }
 
+/** The parameters whose gradients such a micro-step adds up. */
+const summed = (like: Graph): Parameter[] =>
+  parameterNames(like.states.keys()).flatMap((name) => {
+    const sum = like.states.get(stateName("gradient", name));
+    return sum ? [{ name, names: name.split("+"), shape: sum.shape }] : [];
+  });
+
+const sumsOf = (graph: Graph, parameters: readonly Parameter[]): Map<Parameter, Tensor> =>
+  new Map(parameters.map((parameter) => [parameter, graph.state(stateName("gradient", parameter.name), parameter.shape)]));
+
 /** The graph of an update after several micro-steps. @param like a graph of such a micro-step */
 export function updateGraph(options: UpdateOptions, like: Graph): Graph {
   const graph = new Graph("update");
-  const gradients = new Map(
-    parameterNames(like.states.keys()).flatMap((name) => {
-      const sum = like.states.get(stateName("gradient", name));
-      return sum ? [[{ name, names: name.split("+"), shape: sum.shape }, graph.state(sum.name, sum.shape)] as const] : [];
-    }),
-  );
-  recordUpdate(graph, gradients, options);
+  recordUpdate(graph, sumsOf(graph, summed(like)), options);
   return graph;
+}
+
+/** The most values of parameters whose means are on the device together: 128 MB of two means in f32. A larger tensor goes by itself. */
+const PIECE_VALUES = 2 ** 24;
+
+/**
+ * The same update in graphs that follow each other: the first gives `control`, which the others, each of some parameters, take as an input.
+ * Together they do what the one graph does, to the same bytes.
+ */
+export function updatePieces(options: UpdateOptions, like: Graph): [Graph, ...Graph[]] {
+  const parameters = summed(like);
+  const first = new Graph("update.control");
+  recordControl(first, sumsOf(first, parameters));
+  const pieces: Parameter[][] = [];
+  let values = Infinity;
+  for (const parameter of parameters) {
+    const size = elements(parameter.shape);
+    if (values + size > PIECE_VALUES) {
+      pieces.push([]);
+      values = 0;
+    }
+    pieces.at(-1)!.push(parameter);
+    values += size;
+  }
+  return [
+    first,
+    ...pieces.map((own) => {
+      const graph = new Graph("update.piece");
+      recordSteps(graph, sumsOf(graph, own), graph.input("control", [UPDATE_VALUES]), options);
+      return graph;
+    }),
+  ];
 }

@@ -10,7 +10,8 @@ import type { States } from "../run/states.ts";
 import { firstLossScale, type LossScaleState, nextLossScale } from "./loss-scale.ts";
 import { emaDecay, type Optimizer, updateSettings } from "./optimizer.ts";
 import type { Programs } from "./programs.ts";
-import { type RecordedMicro, updateGraph, withSums, withUpdate } from "./step-graphs.ts";
+import { type RecordedMicro, updateGraph, updatePieces, withSums, withUpdate } from "./step-graphs.ts";
+import { isMean } from "./update.ts";
 
 export interface StepperOptions {
   /** What tells its update from another's among the same programs. Default: nothing, for there is one. */
@@ -24,6 +25,8 @@ export interface StepperOptions {
   readonly accumulation?: number | undefined;
   /** Storage type of activations: in f16 the loss is scaled. */
   readonly dtype: "f32" | "f16";
+  /** Do means lie in the host's memory between updates, which bring and take them piece by piece? Default false. */
+  readonly offload?: boolean | undefined;
 }
 
 /** A micro-step of one graph, as a stepper sees it. */
@@ -70,6 +73,7 @@ export class Stepper {
   #updates = 0;
   /** Begins with the first step. */
   #lossScale: LossScaleState | undefined;
+  #pieces: readonly [Graph, ...Graph[]] | undefined;
 
   constructor(
     private readonly programs: Programs,
@@ -95,18 +99,18 @@ export class Stepper {
   }
 
   /**
-   * The graphs that have all states of steps on such a micro-step. `apart`: is the update a graph by itself? Default: where there are
-   * several micro-steps.
+   * The graphs that have all states of steps on such a micro-step. `apart`: is the update a graph by itself, or several? Default: where
+   * there are several micro-steps, or means lie in the host's memory.
    */
   static graphsOf(
     micro: RecordedMicro,
-    options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation">,
-    { apart = (options.accumulation ?? 1) > 1 }: { apart?: boolean } = {},
+    options: Pick<StepperOptions, "optimizer" | "ema" | "accumulation" | "offload">,
+    { apart = (options.accumulation ?? 1) > 1 || options.offload === true }: { apart?: boolean } = {},
   ): [Graph, ...Graph[]] {
     const update = { optimizer: options.optimizer, average: options.ema !== undefined };
     if (!apart) return [withUpdate(micro, update)];
     const graph = withSums(micro);
-    return [graph, updateGraph(update, graph)];
+    return [graph, ...(options.offload ? updatePieces(update, graph) : [updateGraph(update, graph)])];
   }
 
   /**
@@ -114,7 +118,7 @@ export class Stepper {
    * @param lr its learning rate
    */
   async step(micros: readonly (StepperMicro | StepperPasses)[], lr: number): Promise<TakenStep> {
-    const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "" } = this.options;
+    const { accumulation = 1, maxGradNorm = Infinity, ema, optimizer, dtype, name = "", offload = false } = this.options;
     if (micros.length !== accumulation)
       throw new CogwheelError("training", `a step takes ${accumulation} batches, got ${micros.length}; give one for each micro-step`);
     this.#lossScale ??= firstLossScale(
@@ -143,7 +147,8 @@ export class Stepper {
     };
     const [first] = micros as readonly [StepperMicro | StepperPasses];
     let last: Program;
-    if (accumulation === 1 && "record" in first) {
+    let said: Promise<Float32Array> | undefined;
+    if (accumulation === 1 && !offload && "record" in first) {
       last = await this.programs.get(first.key, () => withUpdate(first.record(), kinds));
       await last.run({ inputs: { ...first.inputs(scale, planned(first.key)), update } });
       parts.push(read(last, first.key));
@@ -164,11 +169,18 @@ export class Stepper {
       const of = `update${name}`;
       const sums = micros.flatMap((micro) => ("sums" in micro ? [micro.sums] : []))[0];
       const like = (): Graph => sums?.like ?? this.programs.plan((first as StepperMicro).key).graph;
-      last = await this.programs.get(of, () => updateGraph(kinds, like()), sums?.states);
+      const pieces = offload ? (this.#pieces ??= updatePieces(kinds, like())) : undefined;
+      last = await this.programs.get(of, () => pieces?.[0] ?? updateGraph(kinds, like()), sums?.states);
       planned(of);
       await last.run({ inputs: { update } });
+      if (pieces) {
+        const control = await last.read("control");
+        flops += await this.#updateByPieces(of, pieces.slice(1), control, sums?.states);
+        said = Promise.resolve(control);
+      }
     }
-    const [control, ...found] = (await Promise.all([last.read("control"), ...parts])) as [Float32Array, ...Record<string, Float32Array>[]];
+    said ??= last.read("control");
+    const [control, ...found] = (await Promise.all([said, ...parts])) as [Float32Array, ...Record<string, Float32Array>[]];
     const taken = control[UPDATE.taken] === 1;
     this.#lossScale = nextLossScale(this.#lossScale, dtype, taken, control[UPDATE.notFinite]!);
     if (taken) this.#updates++;
@@ -179,5 +191,22 @@ export class Stepper {
       lossScale: scale,
       flops,
     };
+  }
+
+  /** Brings the means of some parameters, takes their steps and puts them aside again, piece after piece. @returns operations, as planned */
+  async #updateByPieces(of: string, pieces: readonly Graph[], control: Float32Array, states = this.programs.states): Promise<number> {
+    // Nothing would change.
+    if (control[UPDATE.taken] !== 1) return 0;
+    let flops = 0;
+    for (const [i, graph] of pieces.entries()) {
+      const means = [...graph.states.keys()].filter(isMean);
+      this.programs.states.bring(means);
+      const program = await this.programs.get(`${of} pieces ${i}`, () => graph, states);
+      flops += program.plan.cost.flops;
+      await program.run({ inputs: { control } });
+      this.programs.drop(`${of} pieces`);
+      await this.programs.states.putAside(means);
+    }
+    return flops;
   }
 }

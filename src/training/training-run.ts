@@ -88,9 +88,7 @@ export class TrainingRun implements Disposable {
     );
     try {
       const rounds = options.diloco && (await TrainingRun.#openRounds(gpu, trainer, options, recipe));
-      const staged = rounds
-        ? new StagedRun(rounds, rounds, identity)
-        : new StagedRun(trainer, stateOnDevice(gpu, trainer.states), identity);
+      const staged = rounds ? new StagedRun(rounds, rounds, identity) : new StagedRun(trainer, stateOnDevice(trainer.states), identity);
       const run = new TrainingRun(gpu, model, data, options, trained, trainer, staged, rounds);
       if (resume) await run.staged.restore(resume);
       return run;

@@ -39,6 +39,9 @@ export const stateName = (what: keyof typeof NAMES, parameter: string): string =
 export const parameterNames = (states: Iterable<string>): string[] =>
   [...states].filter((name) => !Object.values(NAMES).some((prefix) => name.startsWith(prefix)));
 
+/** Is the state a mean of gradients, or a momentum, which updates alone read? */
+export const isMean = (state: string): boolean => [NAMES.first, NAMES.second, NAMES.means].some((prefix) => state.startsWith(prefix));
+
 /** Is the state needed to go on from between two steps? Sums of gradients begin anew in every step. */
 export const lasts = (state: string): boolean => !state.startsWith(NAMES.gradient);
 
@@ -53,12 +56,28 @@ export interface UpdateOptions {
  * tells the norm of all gradients, and whether they were finite, without which nothing changes.
  * @param gradients by parameter, f32 in its shape
  */
-export function recordUpdate(graph: Graph, gradients: ReadonlyMap<Parameter, Tensor>, { optimizer, average }: UpdateOptions): void {
+export function recordUpdate(graph: Graph, gradients: ReadonlyMap<Parameter, Tensor>, options: UpdateOptions): void {
+  recordSteps(graph, gradients, recordControl(graph, gradients), options);
+}
+
+/** What an update's ops read besides gradients, from those of all parameters: the output `control`, by the input `update`. */
+export const recordControl = (graph: Graph, gradients: ReadonlyMap<Parameter, Tensor>): Tensor =>
   graph.unwatched(() => {
     let sums: Tensor | undefined;
     for (const gradient of gradients.values()) sums = squareSum(gradient, sums);
     const control = gradientNorm(sums!, graph.input("update", [UPDATE_VALUES]));
     graph.output("control", control);
+    return control;
+  });
+
+/** The steps of some of the parameters. @param control of all */
+export function recordSteps(
+  graph: Graph,
+  gradients: ReadonlyMap<Parameter, Tensor>,
+  control: Tensor,
+  { optimizer, average }: UpdateOptions,
+): void {
+  graph.unwatched(() => {
     for (const [parameter, gradient] of gradients) {
       const { name, shape } = parameter;
       const p = graph.state(name, shape);

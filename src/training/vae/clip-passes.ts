@@ -186,7 +186,9 @@ export class ClipPasses implements Disposable {
     calls: BatchCalls,
     begun: boolean,
   ): Promise<Float32Array | undefined> {
-    const decoder = this.#half({ ...recipe, objective: batchLosses(this.recipe, asked) }, shape, asked.lpips ? "lpips" : "");
+    // A half with an objective has another way back than one that a discriminator's gradient goes through, in the same run later.
+    const objective = batchLosses(this.recipe, asked);
+    const decoder = this.#half({ ...recipe, objective }, shape, asked.lpips ? "learned lpips" : "learned");
     await decoder.forward(z, { withoutLast: true });
     return (await decoder.backward({ ...calls, begun })).dx;
   }

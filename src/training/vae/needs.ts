@@ -6,7 +6,7 @@ import { compile, type Plan } from "../../plan/compile.ts";
 import { sharedStates } from "../../run/states.ts";
 import type { WeightProvider } from "../../run/weight-provider.ts";
 import { Stepper } from "../stepper.ts";
-import { parameterNames } from "../update.ts";
+import { isMean, parameterNames } from "../update.ts";
 import { besideGraphs, clipGraphs } from "./clip-passes.ts";
 import { clipBatches } from "./frame-batches.ts";
 import { isBetween, isCache } from "./half-graphs.ts";
@@ -32,7 +32,10 @@ export interface VaeTrainingNeeds {
   readonly activations: number;
   /** What convolutions keep from one batch of frames to the next, with its gradients. */
   readonly caches: number;
-  /** What they kept before all batches of a clip, in the host's memory, until its gradients have come back. */
+  /**
+   * In the host's memory: what they kept before all batches of a clip, until its gradients have come back, and means that lie there between
+   * updates.
+   */
   readonly host: number;
   readonly io: number;
   readonly total: number;
@@ -64,8 +67,8 @@ export function vaeTrainingNeeds(
       graph,
       times: times * accumulation,
     }));
-    const [, update] = Stepper.graphsOf(vaeMicro(recipe, smallestOf(config)), steppers.vae, { apart: true });
-    return [...graphs, { graph: update!, times: 1 }];
+    const [, ...updates] = Stepper.graphsOf(vaeMicro(recipe, smallestOf(config)), steppers.vae, { apart: true });
+    return [...graphs, ...updates.map((graph) => ({ graph, times: 1 }))];
   };
   const judged = asked.discriminator && judges.discriminator;
   const graphs = [
@@ -87,22 +90,26 @@ export function vaeTrainingNeeds(
   );
   const bytesOf = (which: (name: string) => boolean): number =>
     [...states].reduce((sum, [name, { bytes }]) => sum + (which(name) ? bytes : 0), 0);
+  const aside = options.offload ? bytesOf(isMean) - Math.max(...all.map(meanBytes)) : 0;
   return {
     shape,
     passes: split ? "workers" : byBatches ? "batches" : "whole",
     parameters: bytesOf((name) => names.has(name)),
-    states: bytesOf((name) => !names.has(name) && !isBetween(name)),
+    states: bytesOf((name) => !names.has(name) && !isBetween(name)) - aside,
     frozen: needs.weights,
     activations: needs.activations,
     caches: bytesOf(isBetween),
-    host: byBatches ? putAside(recipe, shape, all) : 0,
+    host: (byBatches ? putAside(recipe, shape, all) : 0) + (options.offload ? bytesOf(isMean) : 0),
     io: needs.io,
-    total: needs.total,
-    peak: needs.peak,
+    total: needs.total - aside,
+    peak: needs.peak - aside,
     flops: plans.reduce((sum, { plan, times }) => sum + times * plan.cost.flops, 0),
     plans,
   };
 }
+
+/** Of means that are on the device for one run. */
+const meanBytes = ({ graph }: Plan): number => [...graph.states].reduce((sum, [name, { bytes }]) => sum + (isMean(name) ? bytes : 0), 0);
 
 /** What both halves put aside of a clip: what convolutions kept before each batch, but what the decoder's last one still has in place. */
 function putAside({ config, part }: Pick<VaeRecipe, "config" | "part">, { frames }: PixelShape, plans: readonly Plan[]): number {

@@ -111,6 +111,11 @@ export interface TrainVaeOptions {
   readonly maxGradNorm?: number;
   /** Keeps a moving average of what is trained. Default: none is kept. */
   readonly ema?: { readonly decay: number };
+  /**
+   * Means of gradients lie in the host's memory between updates, which have 128 MB of them on the device at a time. A step has the same
+   * bytes, and moves all means there and back. Default false.
+   */
+  readonly offload?: boolean;
   /** Storage type of activations that f16 can hold. Default f32. */
   readonly dtype?: "f32" | "f16";
   /** Default `blocks`. */

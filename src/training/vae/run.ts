@@ -39,7 +39,7 @@ export class VaeTrainingRun implements Disposable {
     for (const { crop } of vaeStages(options)) checkCrop(crop, vae.config);
     const identity = vaeIdentity(options, vae, await options.lpips?.digests?.(options.signal));
     const trainer = await VaeTrainer.create(vae, options);
-    const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(trainer, stateOnDevice(vae.gpu, trainer.states), identity));
+    const run = new VaeTrainingRun(vae, data, options, trainer, new StagedRun(trainer, stateOnDevice(trainer.states), identity));
     try {
       if (options.resume) await run.staged.restore(options.resume);
       return run;

@@ -44,9 +44,9 @@ export function vaeRecipe(
 
 /** How steps are taken, the VAE's and the discriminator's, of which no average is kept. */
 export function vaeSteppers(options: TrainVaeOptions): { readonly vae: StepperOptions; readonly discriminator: StepperOptions } {
-  const { dtype = "f32", ema, accumulation, maxGradNorm = 1 } = options;
+  const { dtype = "f32", ema, accumulation, maxGradNorm = 1, offload } = options;
   const optimizers = vaeOptimizers(options);
-  const shared = { dtype, accumulation, maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined };
+  const shared = { dtype, accumulation, offload, maxGradNorm: Number.isFinite(maxGradNorm) ? maxGradNorm : undefined };
   return {
     vae: { ...shared, optimizer: optimizers.vae, ema },
     discriminator: { ...shared, optimizer: optimizers.discriminator, name: " of the discriminator" },

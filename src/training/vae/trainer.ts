@@ -15,7 +15,7 @@ import { discriminatorLoss, discriminatorMicro, judgedInitial, penaltyLoss } fro
 import { withSums } from "../step-graphs.ts";
 import { Stepper, type StepperMicro, type StepperPasses, type StepperProgress } from "../stepper.ts";
 import { cast } from "../../ops/cast.ts";
-import { stateName } from "../update.ts";
+import { isMean, stateName } from "../update.ts";
 import { ClipPasses } from "./clip-passes.ts";
 import { drawsOf } from "../draws.ts";
 import { LogVariance, type LogVarianceProgress } from "./log-variance.ts";
@@ -100,6 +100,8 @@ export class VaeTrainer implements Disposable {
     const states = new States(
       gpu,
       like.map((graph) => ({ graph })),
+      undefined,
+      options.offload ? isMean : undefined,
     );
     const store = new WeightStore(gpu, recipe.weights);
     const programs = new Programs(gpu, store, states, compile ? { compile } : {});

@@ -85,7 +85,19 @@ export async function readVaeConfig(file: string | undefined, flags: Readonly<Re
   const pick = (...names: string[]): Record<string, unknown> => defined(Object.fromEntries(names.map((name) => [name, given[name]])));
   const options = {
     ...(has("stages") ? { stages: stages.map(stageOfConfig) } : stageOfConfig(stages[0]!)),
-    ...pick("part", "scratch", "accumulation", "latents", "statistics", "perceptualFrames", "passes", "checkpointing", "dtype", "seed"),
+    ...pick(
+      "part",
+      "scratch",
+      "accumulation",
+      "latents",
+      "statistics",
+      "perceptualFrames",
+      "passes",
+      "checkpointing",
+      "offload",
+      "dtype",
+      "seed",
+    ),
     ...updatesOf(given),
     ...(has("logvar") || given["learnLogvar"] === true
       ? { logVariance: defined({ start: given["logvar"], learn: given["learnLogvar"] }) }

@@ -67,6 +67,7 @@ export const VAE_KEYS = {
   weightDecay,
   momentum,
   bits,
+  offload: key("flag", "AdamW's means lie in the host's memory between updates, to the same bytes", "false"),
   schedule,
   warmup,
   floor,

@@ -105,7 +105,7 @@ export async function printVaePlan(
           `(weights ${bytesText(worker.weights, 1)}, activations ${bytesText(worker.activations, 1)}), ` +
           `${(worker.flops / 1e12).toPrecision(3)} TFLOP a clip`,
       );
-    if (host) print(`${bytesText(host, 1)} of the host's memory beside, for what lies between batches of frames`);
+    if (host) print(`${bytesText(host, 1)} of the host's memory beside, for what lies between batches of frames and between updates`);
     if (other)
       print(`${way[other.passes]}: ${bytesText(other.total, 1)} on the adapter, ${(other.flops / 1e12).toPrecision(3)} TFLOP a step`);
   }
