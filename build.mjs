@@ -397,6 +397,14 @@ await build({
   outdir: "dist",
 });
 writeMediaWorker("dist/chunks");
+// The smallest reference case of every module, for `cogwheel doctor` and the playground; what trains a whole VAE is too large.
+const smallCases = readdirSync("test/reference/cases").flatMap((module) => {
+  const folder = join("test/reference/cases", module);
+  const [smallest] = readdirSync(folder)
+    .map((name) => ({ path: join(folder, name), name: `${module}/${name}`, size: statSync(join(folder, name)).size }))
+    .sort((a, b) => a.size - b.size || (a.path < b.path ? -1 : 1));
+  return smallest && smallest.size < 200_000 ? [smallest] : [];
+});
 if (web) {
   const site = "dist/web";
   rmSync(site, { recursive: true, force: true });
@@ -426,11 +434,13 @@ if (web) {
     metafile: true,
     define: {
       EMBEDDED_FILES: JSON.stringify(Object.fromEntries(embeddedFiles)),
+      CASES: JSON.stringify(smallCases.map(({ name }) => name)),
       PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync("package.json", "utf8")).version),
     },
   });
   writeMediaWorker(join(site, "chunks"));
   const pageFiles = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.jpg"];
+  for (const { path, name } of smallCases) cpSync(path, join(site, "cases", name));
   for (const file of [...pageFiles, "join.html"]) cpSync(join("web", file), join(site, file));
   // What the page and its worker load at once, and what is small and may be loaded before the service worker has the page. That is one file
   // in the site's own folder.
@@ -458,14 +468,7 @@ if (web) {
     },
   });
 }
-// The smallest reference case of every module, for `cogwheel doctor`; what trains a whole VAE is too large.
-for (const module of readdirSync("test/reference/cases")) {
-  const folder = join("test/reference/cases", module);
-  const [smallest] = readdirSync(folder)
-    .map((name) => ({ path: join(folder, name), size: statSync(join(folder, name)).size }))
-    .sort((a, b) => a.size - b.size || (a.path < b.path ? -1 : 1));
-  if (smallest && smallest.size < 200_000) cpSync(smallest.path, join("dist/cases", module, basename(smallest.path)));
-}
+for (const { path, name } of smallCases) cpSync(path, join("dist/cases", name));
 // The package has src/ and kernels/, at which its source maps point: each text once in place of once for every door. What else they are made
 // from (packages, generated modules) stays in them.
 for (const path of [

@@ -19,15 +19,16 @@ tabs();
 keepFocus();
 if (!navigator.gpu) {
   byId("adapter").textContent = "No WebGPU";
-  tell(
-    isSecureContext
-      ? "This browser has no WebGPU, so nothing can be computed here. Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer; " +
-          "in a browser that has it, hardware acceleration must be on (chrome://gpu says why it is not)."
-      : "WebGPU needs a secure page. Open this page over https, or from localhost.",
-  );
+  tell(isSecureContext ? "This browser has no WebGPU, so nothing can be computed here." : "WebGPU needs a secure page.");
+  byId("about-needs").textContent = isSecureContext
+    ? "It needs Chrome or Edge 113, Safari 26 or Firefox 141 or newer. In a browser that has WebGPU, hardware acceleration must be on: " +
+      "in Chrome and Edge the page chrome://gpu says why it is not."
+    : "Open this page over https, or from localhost.";
   for (const button of document.querySelectorAll<HTMLButtonElement>("button.primary")) button.disabled = true;
   // What the page is can be seen all the same.
-  byId("form").hidden = true;
+  for (const element of [byId("form"), document.querySelector<HTMLElement>('[role="tablist"]')!, byId("lend")]) element.hidden = true;
+  byId("about").hidden = false;
+  byId("about-title").after(byId("notice"));
   sample(new Player(byId<HTMLCanvasElement>("canvas")), "Six videos of the model that comes with this page.").show();
 } else {
   const client = new Client(new URL("worker.js", import.meta.url));
@@ -40,11 +41,15 @@ if (!navigator.gpu) {
     },
   });
   const casesDropped = validatePanel(client, tell);
-  pageDrops({ "panel-generate": dropped, "panel-train": clipsDropped, "panel-validate": casesDropped });
+  pageDrops({ "panel-generate": dropped, "panel-train": clipsDropped, "panel-gpu": casesDropped });
   benchmarkPanel(client, tell);
   client.ask<{ name: string; kind: string; f16: boolean; advice?: string }>({ type: "adapter" }).then(
-    ({ name, kind, f16 }) => {
+    ({ name, kind, f16, advice = "" }) => {
       byId("adapter").textContent = `${name}${kind === "software" ? ", on the CPU: slow" : ""}${f16 ? ", f16" : ""}`;
+      byId("adapter-advice").hidden = !advice;
+      byId("adapter-advice").textContent = advice && `${advice[0]!.toUpperCase()}${advice.slice(1)}.`;
+      byId("gpu-words").textContent =
+        `${name}: ${kind === "software" ? "an adapter on the CPU" : "a GPU"}, ${f16 ? "with" : "without"} arithmetic in 16 bits (f16).`;
     },
     (error: Error) => {
       byId("adapter").textContent = "No GPU";

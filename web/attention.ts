@@ -4,8 +4,8 @@ import { duration } from "./text.ts";
 
 export interface Attention {
   begin(): void;
-  /** @param seconds that are left; undefined where nobody knows @param share of the stage that is under way */
-  progress(stage: string, share: number, seconds?: number): void;
+  /** @param share of it that is done @param seconds that are left; undefined where nobody knows */
+  progress(share: number, seconds?: number): void;
   /** @param words what came of it */
   end(words: string): void;
 }
@@ -41,8 +41,8 @@ export function attention(): Attention {
       document.title = "Beginning · Cogwheel";
       void hold();
     },
-    progress(stage, share, seconds) {
-      const how = seconds === undefined ? `${Math.floor(share * 100)} % · ${stage}` : `${duration(seconds)} left`;
+    progress(share, seconds) {
+      const how = seconds === undefined ? `${Math.floor(share * 100)} %` : `${duration(seconds)} left`;
       document.title = `${how} · Cogwheel`;
     },
     end(words) {

@@ -22,6 +22,9 @@ export interface BenchmarkRow {
   readonly failed?: string;
 }
 
+/** What the adapter can do at best and how many cases there will be, then each of them. */
+export type BenchmarkNews = { readonly ceilings: CeilingRates; readonly of: number } | BenchmarkRow;
+
 export interface BenchmarkReport {
   readonly date: string;
   readonly adapter: string;
@@ -34,14 +37,10 @@ export interface BenchmarkReport {
 /** Runs of a case: enough for a median, no longer than a visitor waits. */
 const RUNS = { least: 3, most: 15, ms: 1500 };
 
-export async function runBenchmark(
-  gpu: Gpu,
-  tell: (news: { ceilings: CeilingRates } | BenchmarkRow) => void,
-  signal: AbortSignal,
-): Promise<BenchmarkReport> {
+export async function runBenchmark(gpu: Gpu, tell: (news: BenchmarkNews) => void, signal: AbortSignal): Promise<BenchmarkReport> {
   using measured = await Ceilings.create(gpu);
   const ceilings = await measured.measure(3);
-  tell({ ceilings });
+  tell({ ceilings, of: figureOps.length });
   const rows: BenchmarkRow[] = [];
   for (const c of figureOps) {
     signal.throwIfAborted();

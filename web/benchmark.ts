@@ -1,6 +1,6 @@
 /** The panel that measures this GPU and draws where the engine stands under its roofline. */
 import type { CeilingRates } from "../bench/measure/ceiling.ts";
-import type { BenchmarkReport, BenchmarkRow } from "./benchmark-worker.ts";
+import type { BenchmarkNews, BenchmarkReport, BenchmarkRow } from "./benchmark-worker.ts";
 import { WorkerError, type Client } from "./client.ts";
 import { byId, fillTable } from "./dom.ts";
 import { svgElement, svgText } from "./svg.ts";
@@ -23,6 +23,7 @@ export function benchmarkPanel(client: Client, tell: Tell): void {
     cancel.hidden = false;
     copy.hidden = true;
     let ceilings: CeilingRates = {};
+    let of = 0;
     const rows: BenchmarkRow[] = [];
     const show = (): void => {
       fillTable(
@@ -36,10 +37,10 @@ export function benchmarkPanel(client: Client, tell: Tell): void {
     try {
       report = await client.ask<BenchmarkReport>({ type: "benchmark" }, (news) => {
         if (news.type !== "row") return;
-        const row = news.row as { ceilings: CeilingRates } | BenchmarkRow;
-        if ("ceilings" in row) ceilings = row.ceilings;
+        const row = news.row as BenchmarkNews;
+        if ("ceilings" in row) ({ ceilings, of } = row);
         else rows.push(row);
-        doing.textContent = `${rows.length} cases measured …`;
+        doing.textContent = `${rows.length} of ${of} cases measured …`;
         show();
       });
       doing.textContent = `Done on ${report.adapter}.`;

@@ -20,6 +20,7 @@ import { SETTINGS } from "../src/pipelines/options/table.ts";
 import { bytesText } from "../src/base/units.ts";
 import { duration } from "./text.ts";
 import { fieldOf, type Tell } from "./trouble.ts";
+import type { OverallProgress } from "../src/index.ts";
 import { shortenedLines, visible } from "../src/base/visible.ts";
 
 const EXAMPLES = [
@@ -136,6 +137,7 @@ export function generatePanel(
   }
   byId("settings-own").addEventListener("click", () => {
     for (const name of Object.keys(SETTINGS)) touched.delete(name);
+    tell(null);
     if (facts) showDefaults(form, facts.defaults, touched);
     changed();
   });
@@ -207,16 +209,26 @@ export function generatePanel(
   }
 
   let [share, left] = ["", ""];
+  /** How far the whole of it is, beside the stage: of a run, not of what is fetched or measured. */
+  function showWhole(whole?: OverallProgress): void {
+    byId("whole").hidden = !whole;
+    if (!whole) return;
+    const { overall, secondsLeft } = whole;
+    byId<HTMLProgressElement>("whole-bar").value = overall;
+    byId("whole-told").textContent =
+      `${Math.floor(100 * overall)} %` + (secondsLeft === undefined ? "" : ` · about ${duration(secondsLeft)} left`);
+  }
   function news(n: News): void {
     if (n.type === "progress") {
       byId("run").hidden = false;
+      showWhole(n.whole);
       doing.textContent = n.stage.charAt(0).toUpperCase() + n.stage.slice(1) + (n.detail ? `: ${visible(n.detail)}` : "");
       bar.value = n.done;
       share = n.memory ? `${bytesText(n.memory)} of GPU memory` : "";
       if (n.stage !== "denoise") left = "";
-      if (running && left === "") waited.progress(n.stage, n.done);
+      if (running) waited.progress(n.whole?.overall ?? n.done, n.whole?.secondsLeft);
     } else if (n.type === "step") {
-      if (n.step < n.steps) waited.progress("denoise", n.step / n.steps, n.secondsLeft);
+      step = n.step;
       left = n.step < n.steps ? `${duration(n.secondsLeft)} left, ${duration(n.seconds)} a step` : "";
       show.preview(n.preview, Math.max(1, (Number(field("fps").value) || 8) / 4), `Preview after step ${n.step} of ${n.steps}`);
     } else if (n.type === "warning") note(n.message);
@@ -224,7 +236,7 @@ export function generatePanel(
   }
 
   /** What the form asks for; undefined where it cannot be asked for, which is told. */
-  function asked(goOn = false): GenerateRequest | undefined {
+  function asked(): GenerateRequest | undefined {
     const problem = field("prompt").value.trim() ? model.problem() : { message: "Say what the video shall show.", field: field("prompt") };
     if (problem) {
       tell(problem.message, problem.field);
@@ -236,7 +248,7 @@ export function generatePanel(
       options: { ...optionValues(form), prompt: field("prompt").value },
       input,
       adapter: adapter.picked(),
-      resume: goOn,
+      resume: false,
       form: values(),
     };
     // A file's length decides where nobody asked for a number of frames.
@@ -254,11 +266,16 @@ export function generatePanel(
     jobs.add(...all);
   }
 
+  /** What was stopped, and can be gone on with: the form may say something else by then. */
+  let stopped: GenerateRequest | undefined;
+  /** The last step that is over. */
+  let step = 0;
   async function run(request: GenerateRequest): Promise<boolean> {
     tell(null);
     log.replaceChildren();
     outcome.textContent = doing.textContent = figures.textContent = "";
-    bar.value = 0;
+    bar.value = step = 0;
+    showWhole();
     plan.yield();
     busy(true);
     show.begin();
@@ -274,8 +291,10 @@ export function generatePanel(
     } catch (error) {
       const { resumable, cancelled } = error instanceof WorkerError ? error : { resumable: false, cancelled: false };
       resume.hidden = !resumable;
+      resume.textContent = step ? `Go on from step ${step}` : "Go on";
+      stopped = resumable ? request : undefined;
       words = cancelled ? "Stopped" : "The video could not be made";
-      show.ended();
+      show.ended(resumable);
       if (cancelled) outcome.textContent = resumable ? "Stopped. Its steps so far are kept." : "Stopped.";
       else tell((error as Error).message, fieldOf(form, (error as Error).message));
       goOn = !cancelled && !resumable;
@@ -296,8 +315,10 @@ export function generatePanel(
     if (request) several(request, request.options.seed);
   });
   resume.addEventListener("click", () => {
-    const request = asked(true);
-    if (!request) return;
+    if (!stopped) return;
+    const request = { ...stopped, resume: true };
+    const group = groups.get(stopped);
+    if (group) groups.set(request, group);
     // The button goes away with the run that it begins.
     start.focus();
     jobs.next(request);

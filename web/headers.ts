@@ -13,6 +13,8 @@ export async function siteHeaders(site: string, { isolate = false } = {}): Promi
   return {
     "content-security-policy": `${policy.trim().replace(/\s+/g, " ")}; frame-ancestors 'none'`,
     "referrer-policy": "no-referrer",
+    // Kept, and asked for each time: a second visit fetches what is new, and nobody has an old page.
+    "cache-control": "no-cache",
     ...(isolate ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" } : {}),
   };
 }

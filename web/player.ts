@@ -9,6 +9,8 @@ interface Layer {
 }
 type Area = readonly [x: number, y: number, width: number, height: number];
 const WHOLE: Area = [0, 0, 1, 1];
+/** Widths of a gap between videos of a grid that are as wide as a video. */
+const GAP = 32;
 
 const imagesOf = (frames: readonly RgbaFrame[]): ImageData[] =>
   frames.map(({ width, height, data }) => new ImageData(new Uint8ClampedArray(data), width, height));
@@ -30,25 +32,27 @@ export class Player {
 
   /** @param soft as a blur in place of pixels: for what is not there yet */
   show(frames: readonly RgbaFrame[], fps: number, label: string, soft = false): void {
-    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], [1, 1], fps, label, soft);
+    this.#play([{ frames: imagesOf(frames), from: WHOLE, to: WHOLE }], fps, label, { soft });
   }
 
-  /** Several videos of one size, row by row, in as many columns as rows or one more. */
+  /** Several videos of one size, row by row, in as many columns as rows or one more, with room between them. */
   grid(videos: readonly (readonly RgbaFrame[])[], fps: number, label: string): void {
     const columns = Math.ceil(Math.sqrt(videos.length));
     const rows = Math.ceil(videos.length / columns);
+    const { width, height } = videos[0]![0]!;
+    const gap = Math.ceil(width / GAP);
+    const [across, down] = [columns * (width + gap) - gap, rows * (height + gap) - gap];
     const layers = videos.map((frames, i): Layer => {
-      const to: Area = [(i % columns) / columns, Math.floor(i / columns) / rows, 1 / columns, 1 / rows];
-      return { frames: imagesOf(frames), from: WHOLE, to };
+      const [x, y] = [(i % columns) * (width + gap), Math.floor(i / columns) * (height + gap)];
+      return { frames: imagesOf(frames), from: WHOLE, to: [x / across, y / down, width / across, height / down] };
     });
-    this.#play(layers, [columns, rows], fps, label);
+    this.#play(layers, fps, label, { size: [across, down] });
   }
 
   /** Two videos, the second one to the right of the line (see `split`) and as large as the first. */
   pair(left: readonly RgbaFrame[], right: readonly RgbaFrame[], fps: number, label: string): void {
     this.#play(
       [left, right].map((frames): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: WHOLE })),
-      [1, 1],
       fps,
       label,
     );
@@ -63,11 +67,11 @@ export class Player {
     this.#paint(Math.max(0, this.#shown));
   }
 
-  /** @param across columns and rows of videos */
-  #play(layers: Layer[], across: readonly [number, number], fps: number, label: string, soft = false): void {
+  /** @param size of the canvas; that of the first video where it is not said */
+  #play(layers: Layer[], fps: number, label: string, { size, soft = false }: { size?: [number, number]; soft?: boolean } = {}): void {
     const first = layers[0]?.frames[0];
     if (!first) return;
-    const [width, height] = [across[0] * first.width, across[1] * first.height];
+    const [width, height] = size ?? [first.width, first.height];
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     // A grid with an empty place shows there nothing of what was before.
     this.#context.clearRect(0, 0, width, height);

@@ -11,7 +11,7 @@ export function keptPrompts(client: Client, tell: Tell): () => Promise<void> {
   const show = async (): Promise<void> => {
     const { count, bytes } = await client.ask<KeptPrompts>({ type: "list-prompts" }).catch(() => ({ count: 0, bytes: 0 }));
     byId("prompts-kept").textContent = count
-      ? `${count} encoded ${count === 1 ? "prompt is" : "prompts are"} kept in this browser (${bytesText(bytes)}).`
+      ? `${count} encoded ${count === 1 ? "prompt is" : "prompts are"} kept in this browser (${bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : bytesText(bytes)}).`
       : "No encoded prompts are kept in this browser.";
     forget.hidden = count === 0;
   };

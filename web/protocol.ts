@@ -1,6 +1,6 @@
 /** What the page and its worker say to each other. The engine lives in the worker alone, so that the page always answers. */
 import type { PublishedFit } from "../src/pipelines/cogvideox/published-fit.ts";
-import type { GenerateOptions, OpenOptions, RgbaFrame, Settings } from "../src/index.ts";
+import type { GenerateOptions, OpenOptions, OverallProgress, RgbaFrame, Settings } from "../src/index.ts";
 
 /** Files in place of a model's own weights. */
 export type PartFiles = Partial<Record<"transformer" | "textEncoder" | "vae", File>>;
@@ -125,6 +125,7 @@ export type ToWorker =
   | { type: "list-prompts" }
   | { type: "forget-prompts" }
   | { type: "validate"; files: File[] }
+  | { type: "check" }
   | { type: "benchmark" }
   | { type: "cancel" };
 
@@ -143,7 +144,7 @@ export interface ModelFacts {
 
 /** News of a request under way. */
 export type News =
-  | { type: "progress"; stage: string; done: number; detail: string; memory: number }
+  | { type: "progress"; stage: string; done: number; detail: string; memory: number; whole?: OverallProgress }
   | { type: "step"; step: number; steps: number; seconds: number; secondsLeft: number; preview: RgbaFrame[] }
   | { type: "learned"; step: number; steps: number; loss: number; seconds: number }
   | { type: "sample"; step: number; frames: RgbaFrame[] }

@@ -85,7 +85,10 @@ export async function serveFolder(
         "accept-ranges": "bytes",
         etag,
         "cache-control": "no-store",
+        ...always,
       };
+      // Who has this version already gets no more than that word.
+      if (request.headers["if-none-match"] === etag) return end(304, "", headers);
       // A range is a part of what GET gives, and of the version that is asked for.
       const wanted = request.method === "GET" && (request.headers["if-range"] ?? etag) === etag ? request.headers.range : undefined;
       const range = rangeOf(wanted, info.size);
@@ -94,7 +97,6 @@ export async function serveFolder(
       const status = range ? 206 : 200;
       note(`${status} ${path}`);
       response.writeHead(status, {
-        ...always,
         ...headers,
         "content-length": last - start + 1,
         ...(range ? { "content-range": `bytes ${start}-${last}/${info.size}` } : {}),

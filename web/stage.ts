@@ -16,8 +16,8 @@ export interface Stage {
   begin(): void;
   preview(frames: RgbaFrame[], fps: number, words: string): void;
   done(made: Made): void;
-  /** A run is over without a video: the one before is there again. */
-  ended(): void;
+  /** A run is over without a video: the one before is there again. @param keep without one before, what there is of this one stays */
+  ended(keep: boolean): void;
   /** Several videos of one size at once, each of which can be chosen below. */
   together(all: readonly Made[]): void;
   /** The video that is on the stage, or was before the run that is. */
@@ -45,7 +45,7 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
     const total = Object.values(seconds).reduce((a, b) => a + b, 0);
     caption.textContent =
       `“${visible(s.prompt)}” · seed ${s.seed} · ${s.width} × ${s.height}, ` +
-      `${frames.length} frames · ${duration(total)}, ${bytesText(peakBytes)} at most`;
+      `${frames.length} ${frames.length === 1 ? "frame" : "frames"} · made in ${duration(total)} with ${bytesText(peakBytes)}`;
     pause(false);
     buttons.hidden = false;
     byId("forget").hidden = kept === null;
@@ -111,7 +111,10 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
             if (format === "mp4") return client.ask<Blob>({ type: "encode", format: "webm", video });
             throw error;
           });
-        download(blob, `${slug(settings.prompt)}-${settings.seed}.${blob.type.split("/")[1]}`);
+        const type = blob.type.split("/")[1]!;
+        if (type !== format)
+          byId("outcome").textContent = `This browser cannot write ${format.toUpperCase()}: it is saved as ${type.toUpperCase()}.`;
+        download(blob, `${slug(settings.prompt)}-${settings.seed}.${type}`);
       } catch (error) {
         tell((error as Error).message);
       }
@@ -149,11 +152,11 @@ export function stage(client: Client, tell: Tell, onRecall: (made: Made) => void
         strip.mark(made.kept?.id ?? null);
       }
     },
-    ended() {
+    ended(keep) {
       running = false;
       back.hidden = true;
       if (made) show(made);
-      else clips.show();
+      else if (!keep || !live) clips.show();
     },
     together(all) {
       const last = all.at(-1)!;

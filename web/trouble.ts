@@ -59,7 +59,10 @@ export function troubleTeller(): Tell {
   let typed = false;
   document.addEventListener("input", ({ target }) => {
     typed = true;
-    if (target === marked) unmark();
+    if (target !== marked) return;
+    // What is said of a field is no longer true of it.
+    unmark();
+    notice.hidden = true;
   });
 
   return (message, field = null) => {

@@ -246,7 +246,8 @@ async function generate(request: GenerateRequest, say: Say): Promise<Made> {
   }
   const prepared = await model.prepare({
     ...options,
-    onProgress: (stage, done, detail = "") => say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated }),
+    onProgress: (stage, done, detail = "", whole) =>
+      say({ type: "progress", stage, done, detail, memory: model.gpu.memory.allocated, ...(whole ? { whole } : {}) }),
     onWarning: warn,
   });
   for (const warning of prepared.warnings) warn(warning);
@@ -425,8 +426,14 @@ async function answer(message: ToWorker, say: Say): Promise<unknown> {
       return await clearPrompts();
     }
     case "validate": {
-      const { validateFiles } = await import("./validate-worker.ts");
-      return await validateFiles(await device(), message.files, (row) => say({ type: "row", row }), state.controller.signal);
+      const { runCases, toRun } = await import("./validate-worker.ts");
+      return await runCases(await device(), message.files.map(toRun), (row) => say({ type: "row", row }), state.controller.signal);
+    }
+    case "check": {
+      const { comingCases, runCases } = await import("./validate-worker.ts");
+      const gpu = await device();
+      const { signal } = state.controller;
+      return await runCases(gpu, await comingCases(self.location.href, gpu, signal), (row) => say({ type: "row", row }), signal);
     }
     case "benchmark": {
       const { runBenchmark } = await import("./benchmark-worker.ts");

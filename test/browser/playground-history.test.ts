@@ -90,7 +90,7 @@ it("keeps every video with its settings, queues requests, and has both again aft
   expect([await text(page, "start"), await text(page, "another")]).toEqual(["Make 4 videos", "4 other seeds"]);
   await page.click("#another");
   await tiles(page, 6);
-  await page.waitForFunction(() => (document.getElementById("canvas") as HTMLCanvasElement).width === 128);
+  await page.waitForFunction(() => (document.getElementById("canvas") as HTMLCanvasElement).width === 130);
   expect(await text(page, "caption")).toMatch(/· seeds \d+, \d+, \d+, \d+$/);
   await page.screenshot({ path: join(SHOTS, "playground-four.png"), fullPage: true });
   await page.locator("#strip button").nth(5).click();
@@ -106,9 +106,9 @@ it("keeps every video with its settings, queues requests, and has both again aft
   await tiles(page, 9);
   await page.screenshot({ path: join(SHOTS, "playground-three.png"), fullPage: true });
   const corners = await page.locator("#canvas").evaluate((canvas) => {
-    const copy = new OffscreenCanvas(128, 128).getContext("2d", { willReadFrequently: true })!;
+    const copy = new OffscreenCanvas(130, 130).getContext("2d", { willReadFrequently: true })!;
     copy.drawImage(canvas as HTMLCanvasElement, 0, 0);
-    return [0, 64].map((x) => copy.getImageData(x, 64, 64, 64).data.some((value, i) => i % 4 < 3 && value > 60));
+    return [0, 66].map((x) => copy.getImageData(x, 66, 64, 64).data.some((value, i) => i % 4 < 3 && value > 60));
   });
   expect(corners, "the third, and nothing beside it").toEqual([true, false]);
   await page.reload();

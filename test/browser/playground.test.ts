@@ -92,6 +92,7 @@ describe("making a video", () => {
     await set(page, { steps: "4", frames: "9", seed: "1" });
     await page.click("#start");
     expect(await captionSays(page, "Preview after step 2 of 4")).toMatch(/s left, .* a step · \d+ MB of GPU memory/);
+    expect(await text(page, "whole-told"), "of the whole, beside the stage").toMatch(/^\d+ % · about [\d.]+ s left$/);
     await finished(page);
     expect(longestTask(await browser.stopTracing()), "milliseconds of the page's own thread in its longest task").toBeLessThan(50);
     await page.screenshot({ path: join(SHOTS, "playground-done.png"), fullPage: true });
@@ -147,8 +148,14 @@ describe("making a video", () => {
     await captionSays(page, "Preview after step 2");
     await page.click("#cancel");
     await page.waitForFunction(() => document.getElementById("outcome")!.textContent === "Stopped. Its steps so far are kept.");
+    const [, step] = /^Go on from step (\d+)$/.exec(await text(page, "resume"))!;
+    expect(await text(page, "caption"), "what there is of it stays").toBe(`Preview after step ${step} of 12`);
+    // What is typed meanwhile is of the next one.
+    await page.fill("#prompt", "a cyan square growing on a gray background");
     await page.click("#resume");
     await finished(page);
+    expect(await text(page, "caption")).toContain("“a red circle moving left on a black background”");
+    await page.fill("#prompt", "a red circle moving left on a black background");
     const resumed = await inWorker<number[]>(page, "[...cogwheel.video.frames[0].data]");
     await page.click("#start");
     await page.waitForSelector("#run:not([hidden])");
@@ -292,13 +299,25 @@ describe("other models", () => {
   }, 240_000);
 });
 
-describe("the other tabs", () => {
-  it("validate runs dropped reference cases, by keyboard alone", async () => {
+describe("this GPU", () => {
+  it("is checked by one button, and runs dropped reference cases, by keyboard alone", async () => {
     const { page, wrong } = await open();
     await ready(page);
     await page.focus("#tab-generate");
     await page.keyboard.press("End");
-    expect(await page.getAttribute("#tab-validate", "aria-selected")).toBe("true");
+    expect(await page.getAttribute("#tab-gpu", "aria-selected")).toBe("true");
+    expect(await text(page, "gpu-words")).toBe("google swiftshader: an adapter on the CPU, without arithmetic in 16 bits (f16).");
+    await page.focus("#check-start");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#check-verdict:not([hidden])");
+    const [, pass, of, share] = /^Right on google swiftshader: (\d+) of (\d+) .* the worst with (\d+) %/
+      .exec(await text(page, "check-verdict"))!
+      .map(Number);
+    expect(pass).toBe(of);
+    expect(of, "a case of every module").toBeGreaterThanOrEqual(20);
+    expect(share).toBeLessThan(100);
+    expect(await page.locator("#cases-table tbody tr").count(), "every output, folded away").toBeGreaterThan(of!);
+    expect(await page.isVisible("#cases-table")).toBe(false);
     const cases = join(ROOT, "test/reference/cases");
     const [first] = await readdir(join(cases, "torch.randn"));
     await page.setInputFiles("#cases", [
@@ -307,17 +326,30 @@ describe("the other tabs", () => {
     ]);
     await page.waitForFunction(() => document.getElementById("cases-doing")!.textContent!.includes("1 of 2 pass"));
     expect(await text(page, "cases-table")).toMatch(/torch\.randn[\s\S]*pass[\s\S]*broken[\s\S]*cannot be run: /);
-    await page.screenshot({ path: join(SHOTS, "playground-validate.png"), fullPage: true });
+    await page.screenshot({ path: join(SHOTS, "playground-check.png"), fullPage: true });
     expect(wrong).toEqual([]);
     await page.context().close();
-  }, 120_000);
+
+    // A case that did not come is no wrong result.
+    const without = await open("", {
+      serviceWorkers: "block",
+      prepare: (page) => page.route("**/cases/**", (route) => route.fulfill({ status: 503 })),
+    });
+    await ready(without.page);
+    await without.page.click("#tab-gpu");
+    await without.page.click("#check-start");
+    await without.page.waitForSelector("#notice:not([hidden])");
+    expect(await text(without.page, "notice")).toMatch(/own server must send its cases \(got status 503/);
+    expect(await without.page.isHidden("#check-verdict")).toBe(true);
+    await without.page.context().close();
+  }, 180_000);
 });
 
 describe("the benchmark", () => {
   it("checks, measures, draws, and gives a report to copy", async () => {
     const { page, wrong } = await open();
     await ready(page);
-    await page.click("#tab-benchmark");
+    await page.click("#tab-gpu");
     await page.click("#bench-start");
     await page.waitForSelector("#bench-copy:not([hidden])", { timeout: 240_000 });
     await page.screenshot({ path: join(SHOTS, "playground-benchmark.png"), fullPage: true });
@@ -370,8 +402,13 @@ describe("what a browser may lack or add", () => {
     const { page, wrong } = await open("", {
       prepare: (page) => page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined })"),
     });
-    expect(await told(page)).toMatch(/^This browser has no WebGPU, .* Use Chrome or Edge 113, Safari 26 or Firefox 141 or newer/);
+    expect(await told(page)).toBe("This browser has no WebGPU, so nothing can be computed here.");
+    expect(await text(page, "about"), "what it is, and what it needs").toMatch(
+      /^Videos from a sentence[\s\S]*runs CogVideoX in a tab[\s\S]*needs Chrome or Edge 113, Safari 26 or Firefox 141 or newer/,
+    );
     expect(await page.isDisabled("#start")).toBe(true);
+    expect(await page.isVisible('[role="tablist"]'), "nothing that cannot be used").toBe(false);
+    await page.waitForSelector("#sample-play:not([hidden])");
     await page.screenshot({ path: join(SHOTS, "playground-no-webgpu.png"), fullPage: true });
     expect(wrong).toEqual([]);
     await page.context().close();

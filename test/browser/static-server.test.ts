@@ -91,6 +91,15 @@ it("refuses what it cannot read and what would write", async () => {
   expect((await get("/page.html", {}, "PUT")).status).toBe(405);
 });
 
+it("sends nothing of a file that who asks has already", async () => {
+  const { headers } = await fetch(`${server.url}inner/a.bin`);
+  const etag = headers.get("etag")!;
+  const again = await fetch(`${server.url}inner/a.bin`, { headers: { "if-none-match": etag }, cache: "no-store" });
+  expect([again.status, await again.text()]).toEqual([304, ""]);
+  const other = await fetch(`${server.url}inner/a.bin`, { headers: { "if-none-match": '"another"' }, cache: "no-store" });
+  expect(other.status).toBe(200);
+});
+
 it("says of every answer that its type is the one that is told", async () => {
   for (const path of ["/inner/a.bin", "/page.html", "/nothing", "/%zz"])
     expect(await fetch(server.url.slice(0, -1) + path).then((response) => response.headers.get("x-content-type-options")), path).toBe(
