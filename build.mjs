@@ -420,7 +420,9 @@ if (web) {
   const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
   const embeddedFiles = embedded.map((file) => {
     const bytes = readFileSync(join(site, EMBEDDED, file));
-    return [file, { bytes: bytes.length, digest: sha256(bytes) }];
+    // Of safetensors: eight bytes that say how long the names, types and places are, and those.
+    const head = file.endsWith(".safetensors") ? { head: 8 + Number(bytes.readBigUInt64LE()) } : {};
+    return [file, { bytes: bytes.length, digest: sha256(bytes), ...head }];
   });
   const { metafile } = await build({
     ...browser,

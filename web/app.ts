@@ -1,4 +1,5 @@
 /** The page: finds its parts, starts the worker, and hands both to the panels. */
+import "./control.ts";
 import { benchmarkPanel } from "./benchmark.ts";
 import { Client } from "./client.ts";
 import { pageDrops } from "./drops.ts";
@@ -13,8 +14,6 @@ import { validatePanel } from "./validate.ts";
 
 const tell = troubleTeller();
 
-// The page without a network; where a browser does not allow it, the page needs one.
-void navigator.serviceWorker?.register(new URL("offline.js", import.meta.url)).catch(() => undefined);
 tabs();
 keepFocus();
 if (!navigator.gpu) {

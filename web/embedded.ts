@@ -7,8 +7,8 @@ import { ask, NetworkFault } from "../src/sources/http-guard.ts";
 import { PASSING, Patience } from "../src/sources/http-retry.ts";
 import { checkRange, memoryFor, missingFile, type CheckpointSource } from "../src/sources/source.ts";
 
-/** Put in by build.mjs: its files by their paths. */
-declare const EMBEDDED_FILES: Readonly<Record<string, { readonly bytes: number; readonly digest: string }>>;
+/** Put in by build.mjs: its files by their paths; of weights the bytes in which they say what is in them. */
+declare const EMBEDDED_FILES: Readonly<Record<string, { readonly bytes: number; readonly digest: string; readonly head?: number }>>;
 
 const HEAD_BYTES = 64 << 10;
 const TRIES = 4;
@@ -18,7 +18,7 @@ export function embeddedSource(base: string): CheckpointSource {
   const self = { label: base };
   const heads = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
   const whole = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
-  const file = (path: string): { readonly bytes: number; readonly digest: string } => {
+  const file = (path: string): (typeof EMBEDDED_FILES)[string] => {
     if (!Object.hasOwn(EMBEDDED_FILES, path)) throw missingFile(self, path);
     return EMBEDDED_FILES[path]!;
   };
@@ -46,10 +46,10 @@ export function embeddedSource(base: string): CheckpointSource {
     // It is in memory by the time that it is copied or measured.
     pieceBytes: 8 << 20,
     async read(path, start, end, into, signal) {
-      const { bytes } = file(path);
+      const { bytes, head = HEAD_BYTES } = file(path);
       checkRange(self, path, start, end, bytes);
-      const inHead = end <= HEAD_BYTES && !whole.has(path);
-      const held = await (inHead ? once(heads, path, Math.min(bytes, HEAD_BYTES)) : wholeFile(path));
+      const inHead = end <= head && !whole.has(path);
+      const held = await (inHead ? once(heads, path, Math.min(bytes, head)) : wholeFile(path));
       signal?.throwIfAborted();
       const out = memoryFor(end - start, into);
       out.set(held.subarray(start, end));

@@ -1,6 +1,7 @@
 /** The panel that makes videos: the form, the run, the result. */
 import { WorkerError, type Client } from "./client.ts";
 import { addControls, LINKED, optionValues, setControl, showDefaults } from "./controls.ts";
+import { inControl } from "./control.ts";
 import { attention } from "./attention.ts";
 import { beginBox } from "./begin.ts";
 import { byId } from "./dom.ts";
@@ -268,6 +269,8 @@ export function generatePanel(
 
   /** What was stopped, and can be gone on with: the form may say something else by then. */
   let stopped: GenerateRequest | undefined;
+  /** Somebody pressed Stop, of which the worker knows only where it was at work. */
+  let stopAsked = false;
   /** The last step that is over. */
   let step = 0;
   async function run(request: GenerateRequest): Promise<boolean> {
@@ -284,6 +287,9 @@ export function generatePanel(
     let goOn = true;
     let words = "The video is done";
     try {
+      stopAsked = false;
+      if (request.model.kind === "embedded") await inControl();
+      if (stopAsked) throw new WorkerError("stopped", request.resume, true);
       const made = await client.ask<Made>({ type: "generate", request }, news);
       if (made.kept) requests.set(made.kept.id, request);
       show.done(made);
@@ -325,6 +331,7 @@ export function generatePanel(
   });
   cancel.addEventListener("click", () => {
     doing.textContent = "Stopping …";
+    stopAsked = true;
     void client.ask({ type: "cancel" });
   });
   /** The video on the stage, with other draws. */

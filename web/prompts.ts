@@ -10,8 +10,9 @@ export function keptPrompts(client: Client, tell: Tell): () => Promise<void> {
   const forget = byId("prompts-forget");
   const show = async (): Promise<void> => {
     const { count, bytes } = await client.ask<KeptPrompts>({ type: "list-prompts" }).catch(() => ({ count: 0, bytes: 0 }));
+    const room = bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : bytesText(bytes);
     byId("prompts-kept").textContent = count
-      ? `${count} encoded ${count === 1 ? "prompt is" : "prompts are"} kept in this browser (${bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : bytesText(bytes)}).`
+      ? `${count} encoded ${count === 1 ? "prompt is" : "prompts are"} kept in this browser (${room}).`
       : "No encoded prompts are kept in this browser.";
     forget.hidden = count === 0;
   };

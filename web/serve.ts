@@ -14,7 +14,7 @@ const { port, isolate } = new Command("web")
 
 try {
   const site = join(packageRoot, "dist", "web");
-  const server = await serveFolder(site, {}, { port, headers: await siteHeaders(site, { isolate: isolate ?? false }) });
+  const server = await serveFolder(site, {}, { port, compress: true, headers: await siteHeaders(site, { isolate: isolate ?? false }) });
   console.log(`${server.url}\nCtrl-C stops it.`);
 } catch (error) {
   const { message } = error as Error;

@@ -75,7 +75,7 @@ export function verdictOf({ adapter, pass, of, wrong, worst }: ValidationSummary
   const not = of - pass - wrong;
   const beside = not ? `; ${not} ask for what it does not have` : "";
   if (wrong || pass === 0)
-    return `Wrong results on ${adapter}: ${wrong} of ${of} reference cases are not what they must be${beside}. Its videos cannot be trusted.`;
+    return `Wrong on ${adapter}: ${wrong} of ${of} reference cases are not what they must be${beside}. Do not trust its videos.`;
   const near = worst === null ? "" : `, the worst with ${Math.max(1, Math.round(100 * worst))} % of the error that it may have`;
   return `Right on ${adapter}: ${pass} of ${of} reference cases pass${near}${beside}.`;
 }

@@ -1,8 +1,10 @@
 /** The playground from a server at some distance: how often it is asked, and what that costs. */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { expect, it } from "vitest";
 import { delayed } from "../support/delayed.ts";
-import { finished, open, ready, set, site, usePlayground } from "../support/playground.ts";
+import { finished, open, ready, ROOT, set, site, usePlayground } from "../support/playground.ts";
 
 usePlayground();
 
@@ -46,4 +48,26 @@ it("fetches each file of the embedded model once, and nothing at all for the sec
     const times = model.filter((one) => one === path).length;
     expect(times, `${path}: its head, and all of it`).toBeLessThanOrEqual(/safetensors$|spiece/.test(path) ? 2 : 1);
   }
+});
+
+it("fetches little more than the checkpoint for a first video, and nothing on the next visit", { timeout: 300_000 }, async () => {
+  const model = join(ROOT, "dist/web/models/moving-shapes");
+  const files = await Promise.all((await readdir(model, { recursive: true })).map((path) => stat(join(model, path))));
+  const checkpoint = files.reduce((sum, file) => sum + (file.isFile() ? file.size : 0), 0);
+  await using counted = await delayed(site.url, 0);
+  const { page, wrong } = await open("", { url: counted.url });
+  await ready(page);
+  // At once, whether the service worker has the page by then or not.
+  await set(page, { steps: "1", frames: "1" });
+  await makes(page);
+  await page.waitForTimeout(500);
+  const first = counted.bytes;
+  await page.reload();
+  await ready(page);
+  await makes(page);
+  console.log(`first visit ${first} bytes, of which the checkpoint ${checkpoint}; second visit ${counted.bytes - first}`);
+  expect(first).toBeLessThanOrEqual(checkpoint + 500_000);
+  expect(counted.bytes - first, "of the second visit").toBe(0);
+  expect(wrong).toEqual([]);
+  await page.context().close();
 });

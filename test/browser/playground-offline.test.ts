@@ -9,7 +9,7 @@ usePlayground();
 
 it("makes the same video without its server, and can be installed", { timeout: 300_000 }, async () => {
   const site = join(ROOT, "dist/web");
-  const server = await serveFolder(folder, {}, { headers: await siteHeaders(site) });
+  const server = await serveFolder(folder, {}, { compress: true, headers: await siteHeaders(site) });
   const { page, wrong } = await open("", { url: server.url });
   await ready(page);
   await page.evaluate(() => navigator.serviceWorker.ready);

@@ -100,6 +100,28 @@ it("sends nothing of a file that who asks has already", async () => {
   expect(other.status).toBe(200);
 });
 
+it("sends text compressed to who takes it, where it is told to, and never a range", async () => {
+  writeFileSync(join(folder, "site/long.js"), "let gear = 1;\n".repeat(500));
+  await using small = await serveFolder(join(folder, "site"), {}, { compress: true });
+  const ask = (headers: Record<string, string>) => fetch(`${small.url}long.js`, { headers, cache: "no-store" });
+  const squeezed = await ask({ "accept-encoding": "gzip, br" });
+  expect([squeezed.headers.get("content-encoding"), squeezed.headers.get("vary")]).toEqual(["br", "accept-encoding"]);
+  expect(Number(squeezed.headers.get("content-length"))).toBeLessThan(500);
+  expect((await squeezed.text()).length).toBe(7000);
+  const etag = squeezed.headers.get("etag")!;
+  expect((await ask({ "accept-encoding": "br", "if-none-match": etag })).status).toBe(304);
+  const plainOnes: Record<string, string>[] = [
+    { "accept-encoding": "gzip" },
+    { "accept-encoding": "br;q=0" },
+    { "accept-encoding": "br", range: "bytes=0-3" },
+  ];
+  for (const plain of plainOnes) {
+    const answer = await ask(plain);
+    expect([answer.headers.get("content-encoding"), answer.headers.get("etag") === etag], JSON.stringify(plain)).toEqual([null, false]);
+    await answer.text();
+  }
+});
+
 it("says of every answer that its type is the one that is told", async () => {
   for (const path of ["/inner/a.bin", "/page.html", "/nothing", "/%zz"])
     expect(await fetch(server.url.slice(0, -1) + path).then((response) => response.headers.get("x-content-type-options")), path).toBe(

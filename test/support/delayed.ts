@@ -6,16 +6,22 @@ export interface DelayedServer extends AsyncDisposable {
   readonly url: string;
   /** Paths that were asked for, in order. */
   readonly asked: string[];
+  /** Of the bodies of all answers, as they were sent. */
+  readonly bytes: number;
 }
 
 /** @param url whose answers they are @param milliseconds that each takes more */
 export async function delayed(url: string, milliseconds: number): Promise<DelayedServer> {
   const asked: string[] = [];
+  let bytes = 0;
   const server = createServer((request, response) => {
     asked.push(request.url!);
     const passed = ask(new URL(request.url!, url), { method: request.method!, headers: request.headers }, (answer) => {
       setTimeout(() => {
         response.writeHead(answer.statusCode!, answer.headers);
+        answer.on("data", (part: Uint8Array) => {
+          bytes += part.length;
+        });
         answer.pipe(response);
       }, milliseconds);
     });
@@ -26,6 +32,9 @@ export async function delayed(url: string, milliseconds: number): Promise<Delaye
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     asked,
+    get bytes() {
+      return bytes;
+    },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((done) => server.close(done));

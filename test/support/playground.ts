@@ -25,7 +25,7 @@ export function usePlayground(): void {
     // Below a path of its own, as a static host may have it.
     folder = await mkdtemp(join(tmpdir(), "cogwheel-site-"));
     await cp(join(ROOT, "dist/web"), join(folder, "some/where"), { recursive: true });
-    site = await serveFolder(folder, {}, { headers: await siteHeaders(join(ROOT, "dist/web")) });
+    site = await serveFolder(folder, {}, { compress: true, headers: await siteHeaders(join(ROOT, "dist/web")) });
     browser = await launchChromium();
   }, 300_000);
   afterAll(async () => {
