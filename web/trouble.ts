@@ -37,10 +37,12 @@ const sentence = (text: string): string =>
 
 /** The field of a form that a message is about: the one that it has a value of, else the first that its rule names. */
 export function fieldOf(form: HTMLFormElement, message: string): HTMLElement | null {
+  if (/\blora\b/i.test(message)) return form.querySelector<HTMLElement>("#adapter-file");
   const [rule, value = ""] = message.split(", got ");
   for (const [word] of `${value.split(" ")[0]} ${rule}`.matchAll(/\b[a-zA-Z]+\b/g)) {
     const field = form.elements.namedItem(word);
-    if (field instanceof HTMLElement && word !== "model" && word !== "url") return field;
+    // What is not shown is not what is asked for, though a word of the message is its name.
+    if (field instanceof HTMLElement && word !== "model" && word !== "url" && !field.closest("[hidden]")) return field;
   }
   return null;
 }

@@ -45,7 +45,7 @@ export async function comingCases(page: string, { caps }: Gpu, signal: AbortSign
       });
       if (!answer.ok) throw fail(`status ${answer.status}`);
       const bytes = new Uint8Array(await answer.arrayBuffer());
-      return { name: path.replace(/\.safetensors$/, ""), bytes: async () => bytes };
+      return { name: path.replace(/^.*\/|\.safetensors$/g, ""), bytes: async () => bytes };
     }),
   );
   return (caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const)).flatMap((dtype) =>

@@ -80,6 +80,13 @@ it("tells pictures, films, weights and results apart, and says what of it is of 
   await page.waitForSelector("#notice:not([hidden])");
   expect(await told(page)).toMatch(/other\.safetensors with 1 tensors such as bert\.pooler\.weight; check which file it is/);
 
+  // What cannot be read as an adapter is told at the adapter’s field, and at no other that a word of it names.
+  await page.click("#parts-clear");
+  await page.click("#start");
+  await page.waitForSelector('[aria-invalid="true"]');
+  expect(await page.locator('[aria-invalid="true"]').evaluateAll((all) => all.map(({ id }) => id))).toEqual(["adapter-file"]);
+  await page.click("#adapter-clear");
+
   const made = { prompt: "a green square", seed: 77, steps: 3 };
   await give(page, "drop", "#stage", "made.png", await encodeVideo(frames, { format: "png", fps: 8, made }), "image/png");
   await says(page, "settings of made.png");

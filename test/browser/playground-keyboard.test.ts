@@ -91,6 +91,13 @@ it("from loading it to a saved video by keyboard; axe finds nothing in any state
     if (tab === "train") await page.locator("#train-draw").press("Enter");
     if (tab === "train") await page.waitForFunction(() => document.querySelectorAll("#train-clips li").length === 12);
     await check(tab);
+    if (tab === "gpu") {
+      await tabTo(page, "check-start");
+      await page.keyboard.press("Enter");
+      await page.waitForSelector("#check-verdict:not([hidden])");
+      await page.locator("#cases-all summary").press("Enter");
+      await check("checked");
+    }
     await page.focus(`#tab-${tab}`);
   }
   expect(wrong).toEqual([]);
