@@ -55,7 +55,7 @@ export async function serveFolder(
 ): Promise<StaticServer> {
   const top = await realpath(root);
   const log: string[] = [];
-  const brotlis = new Map<string, Promise<Buffer>>();
+  const squeezedFiles = new Map<string, Promise<Buffer>>();
   const note = (line: string): void => {
     log.push(line.slice(0, LOG_WIDTH));
     if (log.length > LOG_LINES) log.shift();
@@ -101,8 +101,8 @@ export async function serveFolder(
       if (request.headers["if-none-match"] === etag) return end(304, "", headers);
       if (squeezed) {
         const key = `${file} ${etag}`;
-        let found = brotlis.get(key);
-        if (!found) brotlis.set(key, (found = brotli(await handle.readFile(), QUICK)));
+        let found = squeezedFiles.get(key);
+        if (!found) squeezedFiles.set(key, (found = brotli(await handle.readFile(), QUICK)));
         const bytes = await found;
         note(`200 ${path}`);
         response.writeHead(200, { ...headers, "content-encoding": "br", "content-length": bytes.length });
