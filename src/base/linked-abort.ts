@@ -27,6 +27,14 @@ function forget(signal: AbortSignal, stop: () => void): void {
   heard.delete(signal);
 }
 
+/** Calls `stop` when the signal aborts, unless disposed of before. To be given a signal that has not aborted. */
+export function onAbort(signal: AbortSignal, stop: () => void): Disposable {
+  // A function of its own: who listens twice is called twice, and each forgets but itself.
+  const mine = (): void => stop();
+  listen(signal, mine);
+  return { [Symbol.dispose]: () => forget(signal, mine) };
+}
+
 /**
  * A controller that is aborted with the first of several signals too, until it is disposed of. `AbortSignal.any` leaves something of each
  * result with its sources for as long as they live (Node 20): too much where every read of a weight makes one from the signal of a whole

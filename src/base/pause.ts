@@ -1,15 +1,17 @@
+import { onAbort } from "./linked-abort.ts";
+
 /** Waits, unless the signal says to stop, whose reason it throws then. */
 export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let heard: Disposable | undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      timer = setTimeout(resolve, ms);
+      heard = signal && onAbort(signal, () => reject(signal.reason as Error));
+    });
+  } finally {
+    clearTimeout(timer);
+    heard?.[Symbol.dispose]();
+  }
 }

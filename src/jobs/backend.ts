@@ -3,6 +3,18 @@
  * name a job twice, or one that is done, and what it forgets a sweep finds in the store.
  */
 
+import { CogwheelError } from "../base/errors.ts";
+
+/**
+ * The store cannot be written or reached: its disk is full, its server away. No job is at fault, so that none is failed for it: work waits
+ * until the store can be used again.
+ */
+export class QueueUnusable extends CogwheelError {
+  constructor(rule: string, options?: { cause?: unknown }) {
+    super("jobs", rule, options);
+  }
+}
+
 /** A value and the number of its revision, which `put` compares. */
 export interface Entry {
   readonly value: Uint8Array;
@@ -65,4 +77,6 @@ export interface JobBackend extends AsyncDisposable {
   readonly values: KeyValues;
   readonly blobs: Blobs;
   readonly hints: Hints;
+  /** What the store's own clock says, in milliseconds since 1970: leases are judged by it. */
+  now(): Promise<number>;
 }

@@ -23,7 +23,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { removeLeftovers, temporaryName } from "../platform/leftovers-node.ts";
 import { systemWords } from "../platform/system-error.ts";
-import type { Blobs, Change, Entry, Hint, Hints, JobBackend, KeyValues } from "./backend.ts";
+import { type Blobs, type Change, type Entry, type Hint, type Hints, type JobBackend, type KeyValues, QueueUnusable } from "./backend.ts";
 import { checkKey, checkValue } from "./keys.ts";
 import { Wakes } from "./wakes-node.ts";
 
@@ -48,6 +48,7 @@ const FORGET_MS = 24 * 3600e3;
 const LOG_BYTES = 4_000_000;
 
 const code = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+const isFull = (error: unknown): boolean => ["ENOSPC", "EDQUOT", "EFBIG"].includes(code(error) ?? "");
 const isMissing = (error: unknown): undefined => {
   if (code(error) === "ENOENT") return undefined;
   throw error;
@@ -96,10 +97,9 @@ async function forgetDeleted(values: string): Promise<void> {
 const unusable = (root: string, error: unknown): CogwheelError =>
   error instanceof CogwheelError
     ? error
-    : new CogwheelError(
-        "jobs",
+    : new QueueUnusable(
         `the queue's folder must be one that files can be written in and linked, got ${systemWords(error)} in ${root}; ` +
-          `${code(error) === "ENOSPC" ? "make room, or " : ""}choose another --queue, on a local disk`,
+          `${isFull(error) ? "make room, or " : ""}choose another --queue, on a local disk`,
         { cause: error },
       );
 
@@ -119,8 +119,13 @@ async function written(parts: string, pieces: readonly Uint8Array[]): Promise<st
   const path = join(parts, temporaryName("value"));
   const file = await open(path, "wx");
   try {
-    await file.writev(pieces as Uint8Array[]);
+    // One call may write less than it was given: all but the last bytes that a disk has room for.
+    for (const piece of pieces) await file.writeFile(piece);
     await file.datasync();
+  } catch (error) {
+    // On a full disk it would take the room that is left.
+    await rm(path, { force: true });
+    throw error;
   } finally {
     await file.close();
   }
@@ -145,6 +150,8 @@ async function place(parts: string, to: string, bytes: Uint8Array): Promise<void
 
 class EmbeddedBackend implements JobBackend {
   readonly name: string;
+  readonly #root: string;
+  readonly #parts: string;
   readonly values: KeyValues;
   readonly blobs: Blobs;
   readonly hints: Hints;
@@ -152,11 +159,26 @@ class EmbeddedBackend implements JobBackend {
 
   constructor(root: string, folders: Folders) {
     this.name = `the folder ${root}`;
+    this.#root = root;
+    this.#parts = folders.parts;
     const [changed, hinted] = [new Wakes(folders.changes), new Wakes(folders.hints)];
     this.#wakes = [changed, hinted];
     this.values = new FolderValues(root, folders, changed);
     this.blobs = new FolderBlobs(root, folders);
     this.hints = new FolderHints(root, folders, hinted);
+  }
+
+  /** By the time that the file system gives to a new file. */
+  async now(): Promise<number> {
+    const path = join(this.#parts, temporaryName("clock"));
+    try {
+      await writeFile(path, "");
+      return (await stat(path)).mtimeMs;
+    } catch (error) {
+      throw unusable(this.#root, error);
+    } finally {
+      await rm(path, { force: true });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -172,6 +194,8 @@ interface Revisions {
 
 class FolderValues implements KeyValues {
   readonly #log: string;
+  /** Keys whose change could not be told, as the disk was full. */
+  readonly #untold = new Set<string>();
 
   constructor(
     private readonly root: string,
@@ -273,7 +297,15 @@ class FolderValues implements KeyValues {
     const size = (await stat(this.#log).catch(isMissing))?.size ?? 0;
     // Others may do so at the same time: an empty log is no loss, as who watches begins at the start of a new one.
     if (size > LOG_BYTES) await rename(this.#log, `${this.#log}.old`).catch(isMissing);
-    await appendFile(this.#log, `${key}\n`);
+    // The change is made by now, whether it can be told or not: what cannot is told with the next one.
+    const lines = new Set([...this.#untold, key]);
+    try {
+      // It begins with an end of line, as a full disk may have cut the last one.
+      await appendFile(this.#log, `${this.#untold.size ? "\n" : ""}${[...lines].join("\n")}\n`);
+      for (const told of lines) this.#untold.delete(told);
+    } catch {
+      this.#untold.add(key);
+    }
   }
 
   async *watch(prefix: string, signal: AbortSignal): AsyncGenerator<Change, void> {
@@ -378,7 +410,10 @@ class FolderHints implements Hints {
     for (;;) {
       signal.throwIfAborted();
       const now = Date.now();
-      const names = (await readdir(this.folders.hints)).sort();
+      const found = await readdir(this.folders.hints).catch((error: unknown) => {
+        throw unusable(this.root, error);
+      });
+      const names = found.sort();
       const free = names.filter((name) => Number(name.slice(0, 13)) <= now);
       for (const name of free) {
         const taken = await this.#claim(name);

@@ -6,6 +6,7 @@ import { causeOf } from "../base/cause.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import { OutOfMemory } from "../gpu/gpu.ts";
+import { QueueUnusable } from "./backend.ts";
 import type { GenerationRequest } from "../pipelines/cogvideox/request.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { readEmbeds, writeEmbeds } from "../pipelines/embeds-file.ts";
@@ -213,8 +214,9 @@ class InvalidRequest extends Error {}
 /** What is found out before anything is computed is the request's fault. */
 async function invalid<T>(checked: Promise<T>, signal: AbortSignal): Promise<T> {
   return await checked.catch((error: unknown) => {
-    // Memory is the worker's: another may have more.
-    if (signal.aborted || !(error instanceof CogwheelError) || error.code === "out-of-memory") throw error;
+    // Memory is the worker's: another may have more. The store is nobody's fault.
+    if (signal.aborted || !(error instanceof CogwheelError) || error.code === "out-of-memory" || error instanceof QueueUnusable)
+      throw error;
     throw new InvalidRequest(error.message, { cause: error });
   });
 }

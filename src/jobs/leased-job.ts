@@ -1,6 +1,7 @@
 /** A worker's hold on a job: taken by compare-and-set, renewed while the work goes on, and lost when another has it. */
 import { linkedAbort } from "../base/linked-abort.ts";
 import { CogwheelError } from "../base/errors.ts";
+import { QueueUnusable } from "./backend.ts";
 import type { Job } from "./job.ts";
 import { isAlike, isBegun, type Digests } from "./stages.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
@@ -106,7 +107,7 @@ export class LeasedJob implements AsyncDisposable {
     return this.#job;
   }
 
-  /** Aborts with a LeaseLost, or with the reason of the signal that it was taken with. */
+  /** Aborts with a LeaseLost, with a QueueUnusable where it could not be renewed in time, or with the reason of the outer signal. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
@@ -153,7 +154,8 @@ export class LeasedJob implements AsyncDisposable {
     } catch (error) {
       // A store that cannot be reached for a moment is no loss, as long as nobody else may have the job.
       if (!(error instanceof LeaseLost) && Date.now() < (this.#job.lease?.until ?? 0)) return;
-      this.#controller.abort(error instanceof LeaseLost ? error : new LeaseLost(this.#job.id, this.#job));
+      const told = error instanceof LeaseLost || error instanceof QueueUnusable;
+      this.#controller.abort(told ? error : new LeaseLost(this.#job.id, this.#job));
     }
   }
 

@@ -19,7 +19,7 @@ import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import type { Blobs, Change, Entry, Hint, Hints, JobBackend, KeyValues } from "./backend.ts";
+import { type Blobs, type Change, type Entry, type Hint, type Hints, type JobBackend, type KeyValues, QueueUnusable } from "./backend.ts";
 import { checkKey, checkValue } from "./keys.ts";
 
 const [BUCKET, BLOBS, HINTS, CONSUMER] = ["cogwheel_jobs", "cogwheel_blobs", "cogwheel_hints", "workers"];
@@ -109,6 +109,7 @@ async function made({ jetstream, kv: kvs }: Stores, connection: NatsConnection, 
   const replicas = await replicasOf(connection, jsm);
   const direct = replicas === 1;
   const kv = await patiently(() => new kvs.Kvm(js).create(BUCKET, { history: 1, replicas, allow_direct: direct }));
+  await checkBucket(jsm);
   const common = { storage: StorageType.File, max_msgs_per_subject: 1, allow_direct: direct, num_replicas: replicas };
   const streams: (Partial<StreamConfig> & { name: string })[] = [
     { ...common, name: BLOBS, subjects: [`${BLOBS}.>`], retention: RetentionPolicy.Limits, discard: DiscardPolicy.Old },
@@ -124,6 +125,15 @@ async function made({ jetstream, kv: kvs }: Stores, connection: NatsConnection, 
   await patiently(() => jsm.consumers.add(HINTS, consumer));
   await tellIfLate(connection, onWarning);
   return new NatsBackend(name, { connection, js, jsm, kv, direct, updatesOnly: kvs.KvWatchInclude.UpdatesOnly });
+}
+
+/** A bucket that is there already is taken as it is, unlike streams: one that forgets would lose jobs. */
+async function checkBucket(jsm: JetStreamManager): Promise<void> {
+  const { storage, max_age: age } = (await patiently(() => jsm.streams.info(`KV_${BUCKET}`))).config;
+  if (storage !== "file" || age > 0)
+    throw new Error(
+      `a bucket ${BUCKET} in ${storage === "file" ? "files" : "memory"}${age > 0 ? ` that forgets after ${age / 1e9} s` : ""}`,
+    );
 }
 
 /** Servers that have each message: what is there already stays as it is. */
@@ -159,6 +169,11 @@ class NatsBackend implements JobBackend {
     this.hints = new NatsHints(client);
   }
 
+  async now(): Promise<number> {
+    const { ts } = await patiently(() => this.client.jsm.streams.info(BLOBS));
+    return ts === undefined ? Date.now() : Date.parse(ts);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.client.connection.drain();
   }
@@ -170,6 +185,12 @@ const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.leng
 const apiCode = (error: unknown): number | undefined => (error as { code?: unknown; status?: unknown }).code as number | undefined;
 /** "wrong last sequence", and the same of replicated streams. */
 const isOutrun = (error: unknown): boolean => [10071, 10164].includes(apiCode(error) ?? 0) || /wrong last sequence/.test(String(error));
+
+/** Of an account, of the server. Of a write that its disk has no room for a server says nothing at all. */
+const FULL = [10002, 10023, 10028, 10047];
+const isFull = (error: unknown): boolean =>
+  FULL.includes(apiCode(error) ?? 0) || /no space left|quota exceeded/i.test((error as Error).message);
+const MAKE_ROOM = "make room on its disk, or raise max_file_store in its jetstream block";
 
 const PASSING = /timeout|no responders|disconnect|connection|503|not available|unavailable|no suitable peers/i;
 /** What the client says of a stream whose cluster has no leader at the moment, where nobody answers: true of servers without JetStream only. */
@@ -188,8 +209,18 @@ async function patiently<T>(call: (again: boolean) => Promise<T>, enabled = true
       return await call(tries > 0);
     } catch (error) {
       const told = `${(error as Error).name} ${(error as Error).message}`;
+      if (isFull(error))
+        throw new QueueUnusable(`a NATS server must have room for what it is given, got ${(error as Error).message}; ${MAKE_ROOM}`, {
+          cause: error,
+        });
       const passing = PASSING.test(told) || (enabled && LEADERLESS.test(told));
-      if (!passing || Date.now() > until || /draining|closed/i.test((error as Error).message)) throw error;
+      if (!passing || /draining|closed/i.test((error as Error).message)) throw error;
+      if (Date.now() > until)
+        throw new QueueUnusable(
+          `a NATS server must answer within ${PATIENCE_MS / 1000} s, got ${(error as Error).message}; see whether it runs; ` +
+            `where its log says that its disk is full, ${MAKE_ROOM}, and start it again`,
+          { cause: error },
+        );
       await pause(Math.min(100 * 2 ** tries, 2000));
     }
   }
@@ -269,7 +300,7 @@ class NatsValues implements KeyValues {
 
   async *watch(prefix: string, signal: AbortSignal): AsyncGenerator<Change, void> {
     const { kv, updatesOnly } = this.client;
-    const changes = await kv.watch({ key: filterOf(prefix), include: updatesOnly });
+    const changes = await patiently(() => kv.watch({ key: filterOf(prefix), include: updatesOnly }));
     const stop = (): void => changes.stop();
     if (signal.aborted) stop();
     signal.addEventListener("abort", stop, { once: true });

@@ -186,7 +186,7 @@ export class PairFollow implements Partner, AsyncDisposable {
   }
 }
 
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
+const megabytes = (bytes: number): string => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /** A plan in words. */
 export const planText = ({ bytes, aloneSeconds, exchangeSeconds, seconds, waitingShare, pays }: PairPlan): string =>

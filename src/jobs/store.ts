@@ -215,8 +215,10 @@ export class JobStore {
    * What hints forget is found here: jobs without a result whom nobody works on are hinted at again, and old ones are deleted. To be called
    * now and then by every worker and server; that several do so does no harm.
    */
-  async sweep(now = Date.now()): Promise<{ hinted: number; deleted: number }> {
+  async sweep(): Promise<{ hinted: number; deleted: number }> {
     let [hinted, deleted] = [0, 0];
+    // By the store's clock: one of this machine that is days ahead must not delete what is young.
+    const now = await this.backend.now();
     const keys = await this.backend.values.keys(PREFIX);
     for (let at = 0; at < keys.length; at += AT_ONCE)
       await Promise.all(
@@ -249,8 +251,13 @@ export class JobStore {
   async *follow(id: string, signal: AbortSignal): AsyncGenerator<Job | undefined, void> {
     using ended = linkedAbort(signal);
     try {
-      const changes = this.backend.values.watch(jobKey(id), ended.signal)[Symbol.asyncIterator]();
-      let next = changes.next();
+      // A watch that breaks, as its server is away, is begun anew.
+      const watch = () => {
+        const changes = this.backend.values.watch(jobKey(id), ended.signal)[Symbol.asyncIterator]();
+        return () => changes.next().catch(() => "broken" as const);
+      };
+      let change = watch();
+      let next = change();
       for (let told = -1; !ended.signal.aborted; ) {
         // A watch may tell of what was meanwhile followed by something else, and it may miss what came before it had begun or while a
         // server was away: what is yielded is what is there.
@@ -261,8 +268,11 @@ export class JobStore {
         using look = linkedAbort(ended.signal);
         const changed = await Promise.race([next, pause(LOOK_MS, look.signal).catch(() => undefined)]);
         look.abort();
-        if (changed?.done) return;
-        if (changed) next = changes.next();
+        if (changed === "broken") {
+          await pause(LOOK_MS, ended.signal).catch(() => undefined);
+          change = watch();
+        } else if (changed?.done) return;
+        if (changed) next = change();
       }
     } finally {
       ended.abort();

@@ -2,8 +2,10 @@
  * What whoever wants tasks done keeps in a queue: a record that says it is there, written again until it ends, and the tasks' own, which it
  * watches. Nothing of it is left in the queue when it ends; of one that was lost, a later one of its kind removes what there is.
  */
+import { CogwheelError } from "../base/errors.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import type { JobBackend, KeyValues } from "./backend.ts";
+import { clockFault } from "./clock.ts";
 import { readRecord, replaceRecord } from "./records.ts";
 
 /** Where boards of a kind are in the store. @typeParam T a task's record */
@@ -54,6 +56,9 @@ export class TaskBoard<T extends object> implements AsyncDisposable {
 
   /** Removes what was left long ago, says that it is there, and goes on saying so. */
   async open(): Promise<void> {
+    // Workers would take it for gone, or believe it for too long.
+    const fault = await clockFault(this.backend, UNHEARD_MS / 3);
+    if (fault !== undefined) throw new CogwheelError(this.places.room, fault);
     this.#opened = true;
     const { values } = this.backend;
     for (const id of await this.places.ids(values)) {

@@ -5,10 +5,12 @@
  */
 import { availableMemoryBytes } from "#platform";
 import { causeOf } from "../base/cause.ts";
+import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../pipelines/options.ts";
-import type { Hint } from "./backend.ts";
+import { type Hint, QueueUnusable } from "./backend.ts";
+import { clockFault } from "./clock.ts";
 import { embedsBlob, stateBlob, type Job } from "./job.ts";
 import { failureOf, JobRun, type JobRunOptions } from "./job-run.ts";
 import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
@@ -82,10 +84,21 @@ const TRIES = 3;
 const LATER_MS = 2_000;
 const SOON_MS = 100;
 
+/** A queue that could not be used is tried again after so long; then after twice as long each time, up to the most. */
+const FIRST_TRY_MS = 500;
+const MOST_TRY_MS = 15_000;
+/** Bytes that a disk must have room for before a worker goes on. */
+const PROBE_BYTES = 1 << 20;
+
 /** What a worker told of sizes of jobs that it was asked for. */
 const MOST_SIZES = 100;
 /** A job that ran out of memory here, against its plan, may find more of it so much later. */
 const AGAIN_MS = 600_000;
+
+/** A job that cannot be read is as none. */
+function damaged(error: unknown): undefined {
+  if (error instanceof QueueUnusable) throw error;
+}
 
 interface Open extends OpenModel {
   readonly served: WorkerModel;
@@ -113,6 +126,8 @@ class Worker implements AsyncDisposable {
   /** The most memory of the machine that was free: before anything was loaded. */
   #free = availableMemoryBytes();
   #announced: Promise<void> = Promise.resolve();
+  /** Why nothing is taken at the moment. */
+  #trouble: string | undefined;
 
   private constructor(
     private readonly store: JobStore,
@@ -143,13 +158,17 @@ class Worker implements AsyncDisposable {
 
   async run(): Promise<void> {
     const { store, signal } = this;
-    const ended = new AbortController();
+    using ended = linkedAbort(signal);
     const answering = this.#answer(ended.signal);
     await this.#announce();
     const timer = setInterval(() => void this.#announce(), this.#leaseMs / 3);
-    const sweeping = this.#sweep();
+    await this.#checkClock();
+    const sweeping = this.#sweep(ended.signal);
     try {
-      while (!signal.aborted) await this.#take(await store.backend.hints.pull(signal));
+      while (!signal.aborted) {
+        if (this.#trouble !== undefined) await this.#recover();
+        else await this.#next();
+      }
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
@@ -161,12 +180,66 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  /** The next job, if the queue can be used. */
+  async #next(): Promise<void> {
+    let hint: Hint | undefined;
+    try {
+      hint = await this.store.backend.hints.pull(this.signal);
+      await this.#take(hint);
+    } catch (error) {
+      const unusable = causeOf(error, QueueUnusable);
+      if (!unusable || this.signal.aborted) throw error;
+      this.#wait(unusable.message);
+      await hint?.release(LATER_MS).catch(() => undefined);
+    }
+  }
+
+  /** Takes nothing more until what is wrong is mended. */
+  #wait(trouble: string): void {
+    if (this.#trouble === undefined) this.#note(`${trouble}; until then jobs wait, and none is lost`);
+    this.#trouble = trouble;
+  }
+
+  /** Until the clock is right and the store takes what a job would give it. */
+  async #recover(): Promise<void> {
+    const { backend } = this.store;
+    const probe = `probe.${this.options.id}`;
+    for (let wait = FIRST_TRY_MS; this.#trouble !== undefined; wait = Math.min(2 * wait, MOST_TRY_MS)) {
+      await pause(wait, this.signal);
+      try {
+        this.#trouble = await this.#clockFault();
+        if (this.#trouble !== undefined) continue;
+        await backend.blobs.put(probe, new Uint8Array(PROBE_BYTES));
+        await backend.blobs.delete(probe);
+        this.#note("The queue can be used again");
+      } catch (error) {
+        const unusable = causeOf(error, QueueUnusable);
+        if (!unusable) throw error;
+        this.#trouble = unusable.message;
+      }
+    }
+  }
+
+  #clockFault(): Promise<string | undefined> {
+    return clockFault(this.store.backend, this.#leaseMs / 3);
+  }
+
+  async #checkClock(): Promise<void> {
+    // A store that does not answer is found out otherwise.
+    const fault = await this.#clockFault().catch(() => undefined);
+    if (fault !== undefined) this.#wait(`[jobs] ${fault}`);
+  }
+
   /** What hints forgot is found now and then; also what died with this worker's predecessor, at once. */
-  async #sweep(): Promise<void> {
-    while (!this.signal.aborted) {
-      await this.store.sweep().catch((error: Error) => this.#note(`The queue could not be swept: ${error.message}`));
+  async #sweep(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.store.sweep().catch((error: Error) => {
+        // What is told already need not be told with every sweep.
+        if (this.#trouble === undefined) this.#note(`The queue could not be swept: ${error.message}`);
+      });
       // Many workers do not sweep all at once.
-      await pause(this.#leaseMs * (0.75 + Math.random() / 2), this.signal).catch(() => undefined);
+      await pause(this.#leaseMs * (0.75 + Math.random() / 2), signal).catch(() => undefined);
+      if (!signal.aborted) await this.#checkClock();
     }
   }
 
@@ -241,7 +314,9 @@ class Worker implements AsyncDisposable {
         room,
       },
       ...defined({ memoryBytes, limitBytes: this.options.memoryBytes }),
-    }).catch((error: Error) => this.#note(`The queue could not be told of this worker: ${error.message}`));
+    }).catch((error: Error) => {
+      if (this.#trouble === undefined) this.#note(`The queue could not be told of this worker: ${error.message}`);
+    });
   }
 
   #note(message: string): void {
@@ -254,7 +329,7 @@ class Worker implements AsyncDisposable {
     if (other) return await this.#takeOther(other, hint);
     const wanted = partnerHintOf(hint.job);
     if (wanted !== undefined) return await this.#assist(wanted, hint);
-    const job = await store.get(hint.job).catch(() => undefined);
+    const job = await store.get(hint.job).catch(damaged);
     if (!job || isOver(job)) return await hint.done();
     const open = this.#open.get(job.request.model);
     if (!open || !canTake(this.#stages, job)) return await this.#leave(hint);
@@ -312,7 +387,7 @@ class Worker implements AsyncDisposable {
   /** Takes a share of a job that another worker leads, a branch of guidance or a part of the VAE's clip, until that is of no more use. */
   async #assist(id: string, hint: Hint): Promise<void> {
     const { store, options } = this;
-    const job = await store.get(id).catch(() => undefined);
+    const job = await store.get(id).catch(damaged);
     const leader = job?.lease && job.lease.until > Date.now() ? job.lease.worker : undefined;
     const clip = job && axisOf(job.request) !== undefined;
     if (!job || isOver(job) || leader === undefined || leader === options.id || !(clip || job.encoded)) return await hint.done();
@@ -374,6 +449,19 @@ class Worker implements AsyncDisposable {
       return await (lost.job && !isOver(lost.job) ? hint.release(LATER_MS) : hint.done());
     }
     if (this.signal.aborted) return await this.#giveBack(lease, hint, 0);
+    const unusable = causeOf(error, QueueUnusable) ?? causeOf(lease.signal.reason, QueueUnusable);
+    if (unusable) {
+      this.#wait(`${id}: ${unusable.message}`);
+      // No worker's end, and none of its tries. Where that cannot be written either, its lease runs out.
+      const before = { fruitless: Math.max(0, fruitless - 1) };
+      await this.#settle(lease, ({ lease: _, secondsLeft: __, ...job }) => ({
+        ...job,
+        ...before,
+        status: "queued",
+        queuedAt: Date.now(),
+      })).catch(() => undefined);
+      return await hint.release(LATER_MS).catch(() => undefined);
+    }
     const failure = failureOf(error);
     if (failure.code === "out_of_memory" && open.keep) {
       this.#note(`${id}: ${failure.message}; from now on no model's parts are kept between jobs`);

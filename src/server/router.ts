@@ -1,6 +1,7 @@
 /** How calls are routed: who asks is let in, counted and measured, and what goes wrong is answered in OpenAI's shape. */
 import { Hono, type Context } from "hono";
 import { CogwheelError } from "../base/errors.ts";
+import { QueueUnusable } from "../jobs/backend.ts";
 import { InFlight, keyOf, refuseHost, refuseStrangers } from "./access.ts";
 import { ApiError, invalid } from "./errors.ts";
 import type { Key, Keys } from "./keys.ts";
@@ -128,6 +129,16 @@ export class Router {
   #told(error: unknown): ApiError {
     if (error instanceof ApiError) return error;
     if (error instanceof CogwheelError && error.room !== "jobs") return invalid(error.message);
+    if (error instanceof QueueUnusable) {
+      this.options.onWarning(`[serve] a request could not be answered: ${error.message}`);
+      return new ApiError(
+        503,
+        "queue_unusable",
+        "a job must be kept before it is answered for, got that the server's queue cannot be used at the moment, " +
+          "of which its operator was told; try again later",
+        { retryAfter: 10 },
+      );
+    }
     // What is not the client's doing is told to the operator alone.
     this.options.onWarning(`[serve] a request could not be answered: ${(error as Error)?.stack ?? String(error)}`);
     return new ApiError(

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { CogwheelError } from "../base/errors.ts";
 import type { JobBackend } from "../jobs/backend.ts";
+import { clockFault } from "../jobs/clock.ts";
 import { JobStore } from "../jobs/store.ts";
 import type { Tracing } from "../jobs/tracing.ts";
 import type { ModelOffer } from "../pipelines/cogvideox/offer.ts";
@@ -59,6 +60,8 @@ export interface RunningServer extends AsyncDisposable {
 const LOOPBACK = new Set(["127.0.0.1", "::1", "localhost"]);
 const HEADERS_MS = 10_000;
 const SWEEP_MS = 30_000;
+/** How far its clock may be from the queue's. */
+const CLOCK_MS = 10_000;
 /** What nobody waits for is forgotten at every so many sweeps. */
 const SELDOM = 60;
 /** At a time; what comes beyond is closed at once. An idle one takes some 10 kB. */
@@ -84,6 +87,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       "serve",
       `a server that others can reach must ask for keys, got host ${host} and no key; add one: cogwheel serve keys add NAME`,
     );
+  const tellClock = async (): Promise<void> => {
+    const fault = await clockFault(backend, CLOCK_MS);
+    if (fault !== undefined) onWarning(`[serve] ${fault}: until then it does not know which workers are there`);
+  };
+  await tellClock();
   const adapters = await Adapters.open(backend, offer, options.adapters ?? { files: new Map(), maxScale: 0 });
   const ended = new AbortController();
   const store = new JobStore(backend);
@@ -137,7 +145,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   let sweeps = 0;
   const sweep = setInterval(() => {
     const seldom = sweeps++ % SELDOM === 0 ? [forgetKeys(backend.values), webhooks.forget()] : [];
-    Promise.all([store.sweep(), ...seldom]).catch((error: unknown) =>
+    Promise.all([store.sweep(), tellClock(), ...seldom]).catch((error: unknown) =>
       onWarning(`[serve] the jobs could not be looked through: ${(error as Error).message}`),
     );
   }, SWEEP_MS);

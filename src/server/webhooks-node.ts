@@ -16,6 +16,8 @@ import { sendWebhook } from "./send-webhook-node.ts";
 /** Seconds between tries; then it is given up. */
 const WAITS = [1, 5, 30, 120, 600, 3600, 3 * 3600, 10 * 3600];
 const PREFIX = "webhook.";
+/** When the queue could not say what was delivered, it is asked again after so long. */
+const LATER_MS = 30_000;
 /** Deliveries at a time. */
 const AT_A_TIME = 8;
 /** Of what is told between, which may be left out. */
@@ -88,8 +90,12 @@ export class Webhooks implements AsyncDisposable {
 
   #next(): void {
     while (this.#running.size < AT_A_TIME && this.#due.length > 0 && !this.#ended.signal.aborted) {
-      const running = this.#deliver(this.#due.shift()!)
-        .catch((error: unknown) => this.options.onWarning(`[serve] a webhook could not be looked after: ${(error as Error).message}`))
+      const id = this.#due.shift()!;
+      const running = this.#deliver(id)
+        .catch((error: unknown) => {
+          this.options.onWarning(`[serve] a webhook could not be looked after: ${(error as Error).message}`);
+          if (!this.#ended.signal.aborted) this.#soon(id, LATER_MS);
+        })
         .finally(() => {
           this.#running.delete(running);
           this.#next();

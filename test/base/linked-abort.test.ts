@@ -2,6 +2,7 @@
 import { getEventListeners } from "node:events";
 import { expect, it } from "vitest";
 import { linkedAbort } from "../../src/base/linked-abort.ts";
+import { pause } from "../../src/base/pause.ts";
 
 it("is aborted with the first of its signals and its reason, at once where one is aborted already, and by itself", () => {
   const [a, b] = [new AbortController(), new AbortController()];
@@ -30,4 +31,19 @@ it("leaves nothing with a signal, and has one listener there however many there 
   using again = linkedAbort(signal);
   expect(again.signal.aborted).toBe(false);
   expect(getEventListeners(signal, "abort")).toHaveLength(1);
+});
+
+it("is waited with by any number, who leave nothing behind", async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const listeners = (): number => getEventListeners(signal, "abort").length;
+  const short = Array.from({ length: 20 }, () => pause(1, signal));
+  expect(listeners()).toBe(1);
+  await Promise.all(short);
+  expect(listeners()).toBe(0);
+  const long = Array.from({ length: 20 }, () => pause(60_000, signal).catch((reason: unknown) => reason));
+  controller.abort("enough");
+  expect(new Set(await Promise.all(long))).toEqual(new Set(["enough"]));
+  expect(listeners()).toBe(0);
+  await expect(pause(1, signal)).rejects.toBe("enough");
 });

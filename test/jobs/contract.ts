@@ -139,6 +139,11 @@ export function backendContract(open: () => Promise<JobBackend>): void {
     for (const hint of [...both, again]) await hint.done();
   });
 
+  test("the store's clock is told", async () => {
+    const there = await one.now();
+    expect(Math.abs(there - Date.now())).toBeLessThan(2000);
+  });
+
   test("names that are none, and values that are too large, are refused", async () => {
     for (const key of ["", "a/b", "../x", "a..b", ".a", "a.", "a b", "ä", "a*", "x".repeat(201)]) {
       await expect(one.values.put(key, bytes("x"), 0), key).rejects.toThrow(/a key must be words of letters/);

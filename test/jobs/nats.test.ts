@@ -3,6 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { jetstream, jetstreamManager, StorageType } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
+import { connect } from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openNats } from "../../src/jobs/nats-node.ts";
 import { JobStore } from "../../src/jobs/store.ts";
@@ -49,6 +52,22 @@ describe.skipIf(path instanceof Error)(
       await expect(openNats(other.url.replace("//", "//app:wrong@"))).rejects.toThrow(
         /must answer at nats:\/\/127\.0\.0\.1:\d+, got .*uthori/,
       );
+    });
+
+    test("streams and a bucket with other settings are refused, with what to delete", async () => {
+      await using other = await startNats(path as string, join(folder, "others"));
+      const connection = await connect({ servers: other.url });
+      const js = jetstream(connection);
+      const jsm = await jetstreamManager(connection);
+      await new Kvm(js).create("cogwheel_jobs", { ttl: 10_000, storage: StorageType.Memory });
+      const remedy = "or delete the streams cogwheel_blobs and cogwheel_hints and the bucket cogwheel_jobs";
+      await expect(openNats(other.url)).rejects.toThrow(
+        new RegExp(`streams the settings of this version, got a bucket cogwheel_jobs in memory that forgets after 10 s at .*${remedy}`),
+      );
+      await jsm.streams.delete("KV_cogwheel_jobs");
+      await jsm.streams.add({ name: "cogwheel_blobs", subjects: ["cogwheel_blobs.>"], max_age: 5e9 });
+      await expect(openNats(other.url)).rejects.toThrow(new RegExp(`stream name already in use with a different configuration.*${remedy}`));
+      await connection.close();
     });
 
     test("hints of one job are one, however often it is hinted at", async () => {

@@ -12,6 +12,8 @@ export interface QueueWorker extends AsyncDisposable {
   /** Stops the process that works where it is, and lets it go on. */
   stop(): void;
   goOn(): void;
+  /** As Ctrl-C does; resolves to the exit code. */
+  end(): Promise<number | null>;
 }
 
 /** A worker of a second's lease until disposed of, which is told by Ctrl-C. @param cwd where `queue` is, if it is a folder */
@@ -23,7 +25,7 @@ export function queueWorker(cwd: string, queue: string, flags: readonly string[]
   });
   let text = "";
   for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (part: Buffer) => (text += part.toString()));
-  const ended = new Promise<void>((done) => child.on("close", () => done()));
+  const ended = new Promise<number | null>((done) => child.on("close", done));
   const id = (): string | undefined => /Worker (\S*-\d+-\w+) /.exec(text)?.[1];
   // The launcher starts the process that works, whose number is in its name.
   const signal = (name: NodeJS.Signals): boolean => process.kill(Number(id()!.split("-").at(-2)), name);
@@ -36,6 +38,10 @@ export function queueWorker(cwd: string, queue: string, flags: readonly string[]
     },
     stop: () => void signal("SIGSTOP"),
     goOn: () => void signal("SIGCONT"),
+    async end() {
+      child.kill("SIGINT");
+      return await ended;
+    },
     async [Symbol.asyncDispose]() {
       child.kill("SIGINT");
       await ended;

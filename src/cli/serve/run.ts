@@ -77,7 +77,8 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
   using interruption = interruptible();
   const { signal } = interruption;
   const offer = { ...(await readOffer(model, { hub: { signal }, onWarning: complain })), name: modelName(model) };
-  await using backend = await openJobs(queue);
+  // A worker beside it tells what is to be said of the queue.
+  await using backend = await openJobs(queue, flags.worker ? undefined : complain);
   let worker: WorkerBeside | undefined;
   await using server = await startServer({
     backend,

@@ -13,6 +13,7 @@ import { isOver, JobStore } from "../../../src/jobs/store.ts";
 import { CogVideoX } from "../../../src/pipelines/cogvideox/pipeline.ts";
 import { encodeVideo } from "../../../src/video/encode.ts";
 import { freePort } from "../../support/nats-server.ts";
+import { type KillState, type Kept, noKills, OutOfTime, type Proof } from "./state.ts";
 
 export interface ProveSizes {
   readonly jobs: number;
@@ -21,12 +22,6 @@ export interface ProveSizes {
   readonly kills: number;
   /** Of the server that takes the requests, and of what is behind `restart`. */
   readonly serverKills: number;
-}
-
-export interface Proof {
-  readonly problems: readonly string[];
-  /** What was killed, how often, and what it cost. */
-  readonly words: string;
 }
 
 const LAUNCH = resolve("dist/launch.js");
@@ -52,7 +47,6 @@ class Restarted {
   child: ChildProcess | undefined;
   /** Of the process that runs now. */
   said = "";
-  kills = 0;
   readonly ended: Promise<void>;
 
   constructor(
@@ -97,48 +91,51 @@ class Restarted {
 
   /** Kills what runs now. */
   kill(): void {
-    this.kills++;
     this.#signal("SIGKILL");
   }
 }
 
-/**
- * @param queue address of the queue, which `restart` kills and starts again, some way into the run
- * @param say told how far it is
- */
+export interface ProveOptions {
+  /** Told how far it is. */
+  readonly say?: (line: string) => void;
+  /** Where it goes on from, and what is kept of it. Default: it begins, and nothing is kept. */
+  readonly kept?: Pick<Kept<KillState>, "value" | "save">;
+  /** Ends it early: it throws {@link OutOfTime}. */
+  readonly until?: AbortSignal;
+}
+
+/** @param queue address of the queue, which `restart` kills and starts again, some way into the run */
 export async function prove(
   { jobs, workers, kills, serverKills }: ProveSizes,
   queue: string,
   restart: (backend: JobStore["backend"]) => Promise<void>,
-  say: (line: string) => void = () => undefined,
+  { say = () => undefined, kept = { value: noKills(), save: async () => undefined }, until }: ProveOptions = {},
 ): Promise<Proof> {
-  const whole = await undisturbed();
+  const state = kept.value;
+  const whole = (state.whole ??= await undisturbed());
+  const before = state.seconds;
   const began = performance.now();
-  const problems: string[] = [];
-  using run = linkedAbort();
+  const { problems, saved, done } = state;
+  using run = linkedAbort(until);
   const { signal } = run;
   await using backend = await openJobs(queue);
   const store = new JobStore(backend);
   const port = await freePort();
   const server = new Restarted(["serve", "--queue", queue, "--no-worker", "--port", String(port)], signal);
 
-  /** The step that was saved of a job when its worker was killed; what comes after must go on from there or later. */
-  const saved = new Map<string, number>();
-  const done = new Map<string, number>();
-  let [goneOn, again] = [0, 0];
   const onLine = (line: string): void => {
     const [, id, from] = /^(video_\w+): (?:goes on from step (\d+)|begins|goes on from its prompt)/.exec(line) ?? [];
     if (id) {
-      const before = saved.get(id) ?? 0;
+      const before = saved[id] ?? 0;
       const step = Number(from ?? 0);
-      if (from) goneOn++;
+      if (from) state.goneOn++;
       if (step < before) {
-        again += before - step;
+        state.again += before - step;
         problems.push(`${id}: step ${before} was saved, and a worker goes on from ${step}`);
       }
     }
     const [, finished] = /^(video_\w+): done in/.exec(line) ?? [];
-    if (finished) done.set(finished, (done.get(finished) ?? 0) + 1);
+    if (finished) done[finished] = (done[finished] ?? 0) + 1;
   };
   const working = Array.from(
     { length: workers },
@@ -178,8 +175,8 @@ export async function prove(
   };
   const some = (most: number): Promise<void> => pause(Math.random() * most, signal);
   /** Kills a worker a while after it took a job, or while it starts. */
-  const killing = working.map(async (worker) => {
-    for (let n = 0; n < kills; n++) {
+  const killing = working.map(async (worker, which) => {
+    while ((state.kills[which] ??= 0) < kills) {
       if (Math.random() < 0.2) await some(3000);
       else {
         while (!/: (goes on|begins)/.test(worker.said)) await pause(50, signal);
@@ -188,32 +185,38 @@ export async function prove(
       const pid = worker.child!.pid!;
       const [, name] = /Worker (\S+) takes/.exec(worker.said) ?? [];
       worker.kill();
+      state.kills[which]!++;
       const mine = async (id: string): Promise<void> => {
         const job = await store.get(id);
-        if (job && name && job.lease?.worker === name) saved.set(id, job.step);
+        if (job && name && job.lease?.worker === name) saved[id] = job.step;
       };
       await Promise.all(ids.map(mine));
+      await kept.save();
       while (worker.child?.pid === pid) await pause(50, signal);
     }
   });
   const killServers = (async () => {
-    for (let n = 0; n < serverKills; n++) {
+    while (state.serverKills < serverKills) {
       await some(6000);
       server.kill();
       await some(6000);
       await restart(backend);
+      state.serverKills++;
+      await kept.save();
     }
   })();
   const progress = (async () => {
     for (;;) {
       await pause(10_000, signal);
-      say(`${await finished()} of ${jobs} jobs are done, ${working.reduce((n, one) => n + one.kills, 0)} workers were killed`);
+      state.seconds = before + (performance.now() - began) / 1000;
+      await kept.save();
+      say(`${await finished()} of ${jobs} jobs are done, ${state.kills.reduce((sum, n) => sum + n, 0)} workers were killed`);
     }
   })().catch(() => undefined);
   try {
     await Promise.all([creating, ...killing, killServers]);
     while ((await finished()) < jobs) await pause(300, signal);
-    const seconds = (performance.now() - began) / 1000;
+    const seconds = before + (performance.now() - began) / 1000;
     const all = await store.ids();
     if (new Set(ids).size !== jobs || all.length !== jobs)
       problems.push(`${jobs} requests must be ${jobs} jobs, got ${new Set(ids).size} ids and ${all.length} jobs`);
@@ -227,14 +230,18 @@ export async function prove(
         whole[n % KINDS.length]
       )
         problems.push(`${id} has other bytes than an undisturbed run`);
-      if ((done.get(id) ?? 0) > 1) problems.push(`${id} was done ${done.get(id)} times`);
+      if ((done[id] ?? 0) > 1) problems.push(`${id} was done ${done[id]} times`);
       for (const blob of [stateBlob(id), embedsBlob(id)])
         if ((await backend.blobs.size(blob)) !== undefined) problems.push(`${blob} is left`);
     }
     const words =
       `${jobs} jobs in ${seconds.toFixed(0)} s by ${workers} workers, each killed ${kills} times; server and queue killed ` +
-      `${serverKills} times each; begun ${attempts} times, ${goneOn} of them from a saved step, ${again} saved steps done again`;
+      `${serverKills} times each; begun ${attempts} times, ${state.goneOn} of them from a saved step, ${state.again} saved steps done again`;
     return { problems, words };
+  } catch (error) {
+    if (!until?.aborted) throw error;
+    const over = await finished().catch(() => Number.NaN);
+    throw new OutOfTime(`${over} of ${jobs} jobs are done, ${state.kills.reduce((sum, n) => sum + n, 0)} workers were killed`);
   } finally {
     run.abort();
     await Promise.allSettled([server.ended, ...working.map(({ ended }) => ended), progress, creating, killServers, ...killing]);

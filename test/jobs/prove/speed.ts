@@ -1,61 +1,55 @@
 /** A queue of generations by one worker, then by two, each of one thread of the machine: how much faster two are. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join, resolve } from "node:path";
-import { openJobs } from "../../../src/jobs/open-node.ts";
-import { isOver, JobStore } from "../../../src/jobs/store.ts";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import type { Proof } from "./state.ts";
+import { withWorkers } from "./workers.ts";
 
-const LAUNCH = resolve("dist/launch.js");
+/** Two workers, of a thread each, do at least so many times as much as one. */
+const FASTER = 1.8;
+/** One and two take turns, so that a machine that becomes slower or faster meanwhile is seen. */
+const ROUNDS = 2;
 const request = {
   kind: "text",
   ...{ model: "moving-shapes", prompt: "a red circle moving left", width: 64, height: 64, frames: 9, steps: 10, seed: 5 },
 } as const;
 
-/** Seconds that so many workers take for so many jobs, once each has its pipelines. @param queue that is nobody else's */
-async function seconds(queue: string, workers: number, jobs: number): Promise<number> {
-  const env = { ...process.env, LP_NUM_THREADS: "1" };
-  // A group each, which ends whole: the launcher starts others.
-  const started = Array.from({ length: workers }, () =>
-    spawn(process.execPath, [LAUNCH, "worker", "--queue", queue], { detached: true, env, stdio: "ignore" }),
-  );
-  try {
-    await using backend = await openJobs(queue);
-    const store = new JobStore(backend);
-    const made = async (count: number): Promise<void> => {
-      const ids = await Promise.all(Array.from({ length: count }, async () => (await store.create({ request })).id));
-      await Promise.all(
-        ids.map(async (id) => {
-          for await (const job of store.follow(id, AbortSignal.timeout(1_800_000))) {
-            if (job?.status === "failed") throw new Error(`${id} failed: ${job.error?.message}`);
-            if (job && isOver(job)) return;
-          }
-        }),
-      );
-    };
-    while ((await backend.values.keys("worker.")).length < workers) {
-      if (started.some(({ exitCode }) => exitCode !== null)) throw new Error("a worker ended before it took a job");
-      await new Promise((done) => setTimeout(done, 50));
-    }
-    await made(3 * workers);
-    const began = performance.now();
-    await made(jobs);
-    return (performance.now() - began) / 1000;
-  } finally {
-    for (const child of started) {
-      if (child.exitCode !== null) continue;
-      const gone = once(child, "close");
-      process.kill(-child.pid!, "SIGKILL");
-      await gone;
-    }
-  }
+interface Timed {
+  readonly seconds: number;
+  /** Cores of the machine that were busy, with whatever. */
+  readonly busy: number;
 }
 
-/** @param folder for queues of its own */
-export async function speed(jobs: number, folder: string): Promise<{ factor: number; words: string }> {
-  const [one, two] = [await seconds(join(folder, "by-one"), 1, jobs), await seconds(join(folder, "by-two"), 2, jobs)];
-  const factor = one / two;
-  return {
-    factor,
-    words: `${jobs} jobs by one worker: ${one.toFixed(1)} s; by two: ${two.toFixed(1)} s, ${factor.toFixed(2)} times as fast`,
-  };
+function processorSeconds(): number {
+  return cpus().reduce((sum, { times: { user, nice, sys, irq } }) => sum + (user + nice + sys + irq) / 1000, 0);
+}
+
+/** What so many workers take for so many jobs, once each has its pipelines. */
+const timed = (queue: string, workers: number, jobs: number, signal: AbortSignal): Promise<Timed> =>
+  withWorkers(queue, workers, signal, async ({ make }) => {
+    const some = (count: number) => Array.from({ length: count }, () => request);
+    await make(some(3 * workers));
+    const [began, before] = [performance.now(), processorSeconds()];
+    await make(some(jobs));
+    const seconds = (performance.now() - began) / 1000;
+    return { seconds, busy: (processorSeconds() - before) / seconds };
+  });
+
+/** @param jobs by one worker, and by two @param folder for queues of its own */
+export async function speed(jobs: number, folder: string, signal: AbortSignal, say: (line: string) => void): Promise<Proof> {
+  const share = Math.ceil(jobs / ROUNDS);
+  const [one, two] = [[] as Timed[], [] as Timed[]];
+  for (let round = 0; round < ROUNDS; round++)
+    for (const [workers, times] of [
+      [1, one],
+      [2, two],
+    ] as const) {
+      const time = await timed(join(folder, `by-${workers}-${round}-${process.pid}`), workers, share, signal);
+      times.push(time);
+      say(`${share} jobs by ${workers}: ${time.seconds.toFixed(1)} s, ${time.busy.toFixed(2)} of ${cpus().length} cores busy`);
+    }
+  const whole = (times: readonly Timed[]): number => times.reduce((sum, { seconds }) => sum + seconds, 0);
+  const factor = whole(one) / whole(two);
+  const words = `${ROUNDS * share} jobs by one worker: ${whole(one).toFixed(1)} s; by two: ${whole(two).toFixed(1)} s, ${factor.toFixed(2)} times as fast`;
+  const rule = `two workers must do ${FASTER} times as much as one, got ${factor.toFixed(2)}; run it on idle cores`;
+  return { problems: factor < FASTER ? [rule] : [], words };
 }
