@@ -1,3 +1,4 @@
+/** Waiting that a signal ends. */
 import { onAbort } from "./linked-abort.ts";
 
 /** Waits, unless the signal says to stop, whose reason it throws then. */

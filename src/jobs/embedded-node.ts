@@ -22,8 +22,8 @@ import { join, resolve } from "node:path";
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { removeLeftovers, temporaryName } from "../platform/leftovers-node.ts";
-import { systemWords } from "../platform/system-error.ts";
-import { type Blobs, type Change, type Entry, type Hint, type Hints, type JobBackend, type KeyValues, QueueUnusable } from "./backend.ts";
+import type { Blobs, Change, Entry, Hint, Hints, JobBackend, KeyValues } from "./backend.ts";
+import { code, isMissing, unusable } from "./folder-node.ts";
 import { checkKey, checkValue } from "./keys.ts";
 import { Wakes } from "./wakes-node.ts";
 
@@ -46,13 +46,6 @@ const FORGET_MS = 24 * 3600e3;
 
 /** Bytes of the log of changes, above which another one is begun. */
 const LOG_BYTES = 4_000_000;
-
-const code = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
-const isFull = (error: unknown): boolean => ["ENOSPC", "EDQUOT", "EFBIG"].includes(code(error) ?? "");
-const isMissing = (error: unknown): undefined => {
-  if (code(error) === "ENOENT") return undefined;
-  throw error;
-};
 
 /** Opens a folder of jobs, or makes one where there is nothing. */
 export async function openEmbedded(folder: string): Promise<JobBackend> {
@@ -92,16 +85,6 @@ async function forgetDeleted(values: string): Promise<void> {
     await rmdir(join(values, key)).catch(() => undefined); // it is in use again
   }
 }
-
-/** The error of a disk that does not do what it must. */
-const unusable = (root: string, error: unknown): CogwheelError =>
-  error instanceof CogwheelError
-    ? error
-    : new QueueUnusable(
-        `the queue's folder must be one that files can be written in and linked, got ${systemWords(error)} in ${root}; ` +
-          `${isFull(error) ? "make room, or " : ""}choose another --queue, on a local disk`,
-        { cause: error },
-      );
 
 async function tryLink(parts: string): Promise<void> {
   const [from, to] = [join(parts, temporaryName("link")), join(parts, temporaryName("linked"))];

@@ -19,8 +19,9 @@ import type { KV } from "@nats-io/kv";
 import type { NatsConnection } from "@nats-io/nats-core";
 import { CogwheelError } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
-import { type Blobs, type Change, type Entry, type Hint, type Hints, type JobBackend, type KeyValues, QueueUnusable } from "./backend.ts";
+import type { Blobs, Change, Entry, Hint, Hints, JobBackend, KeyValues } from "./backend.ts";
 import { checkKey, checkValue } from "./keys.ts";
+import { apiCode, patiently } from "./nats-patience.ts";
 
 const [BUCKET, BLOBS, HINTS, CONSUMER] = ["cogwheel_jobs", "cogwheel_blobs", "cogwheel_hints", "workers"];
 /** The first version whose stores survive a kill, and which has all that is used here. */
@@ -30,8 +31,6 @@ const PIECE = 512 * 1024;
 const AT_ONCE = 4;
 /** A hint that nobody says is being worked on is given to another after so long. */
 const CLAIM_MS = 30_000;
-/** A server that is away for so long is waited for. */
-const PATIENCE_MS = 30_000;
 /** What a call waits for. */
 export const WAIT_MS = 5_000;
 
@@ -181,50 +180,8 @@ class NatsBackend implements JobBackend {
 
 const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i]);
 
-/** The server's own number of an error; undefined for what did not come from a server. */
-const apiCode = (error: unknown): number | undefined => (error as { code?: unknown; status?: unknown }).code as number | undefined;
 /** "wrong last sequence", and the same of replicated streams. */
 const isOutrun = (error: unknown): boolean => [10071, 10164].includes(apiCode(error) ?? 0) || /wrong last sequence/.test(String(error));
-
-/** Of an account, of the server. Of a write that its disk has no room for a server says nothing at all. */
-const FULL = [10002, 10023, 10028, 10047];
-const isFull = (error: unknown): boolean =>
-  FULL.includes(apiCode(error) ?? 0) || /no space left|quota exceeded/i.test((error as Error).message);
-const MAKE_ROOM = "make room on its disk, or raise max_file_store in its jetstream block";
-
-const PASSING = /timeout|no responders|disconnect|connection|503|not available|unavailable|no suitable peers/i;
-/** What the client says of a stream whose cluster has no leader at the moment, where nobody answers: true of servers without JetStream only. */
-const LEADERLESS = /jetstream is not enabled/i;
-
-/**
- * Calls again what a broken connection left unanswered.
- *
- * @param call is told whether an earlier call may have had its effect
- * @param enabled JetStream is known to be there
- */
-async function patiently<T>(call: (again: boolean) => Promise<T>, enabled = true): Promise<T> {
-  const until = Date.now() + PATIENCE_MS;
-  for (let tries = 0; ; tries++) {
-    try {
-      return await call(tries > 0);
-    } catch (error) {
-      const told = `${(error as Error).name} ${(error as Error).message}`;
-      if (isFull(error))
-        throw new QueueUnusable(`a NATS server must have room for what it is given, got ${(error as Error).message}; ${MAKE_ROOM}`, {
-          cause: error,
-        });
-      const passing = PASSING.test(told) || (enabled && LEADERLESS.test(told));
-      if (!passing || /draining|closed/i.test((error as Error).message)) throw error;
-      if (Date.now() > until)
-        throw new QueueUnusable(
-          `a NATS server must answer within ${PATIENCE_MS / 1000} s, got ${(error as Error).message}; see whether it runs; ` +
-            `where its log says that its disk is full, ${MAKE_ROOM}, and start it again`,
-          { cause: error },
-        );
-      await pause(Math.min(100 * 2 ** tries, 2000));
-    }
-  }
-}
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   const list: T[] = [];

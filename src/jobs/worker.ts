@@ -10,53 +10,21 @@ import { pause } from "../base/pause.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../pipelines/options.ts";
 import { type Hint, QueueUnusable } from "./backend.ts";
-import { clockFault } from "./clock.ts";
 import { embedsBlob, stateBlob, type Job } from "./job.ts";
 import { failureOf, JobRun, type JobRunOptions } from "./job-run.ts";
 import { goesOn, LeasedJob, LeaseLost, type Holder } from "./leased-job.ts";
 import { axisOf } from "./clip.ts";
 import { helpWithClip, helpWithSteps } from "./help.ts";
 import { partnerHintOf } from "./partner.ts";
+import type { OpenModel, OtherWork, WorkerModel } from "./other-work.ts";
 import { noRoom, questions, type Room, roomBytes, videoSeconds, sizeKey, type JobSize } from "./room.ts";
 import { failedJob, isOver, type JobStore } from "./store.ts";
 import { canDenoise, canTake, nextStage, STAGES, type Digests, type JobStage } from "./stages.ts";
 import { weightsDigests } from "./weights-digest.ts";
 import type { TraceSpan, Tracing } from "./tracing.ts";
+import { QueueTrouble } from "./trouble.ts";
 import { waitsFor } from "./waiting.ts";
 import { announce, leave, livingWorkers } from "./workers.ts";
-
-/** A model that a worker serves. */
-export interface WorkerModel {
-  /** What requests call it. */
-  readonly name: string;
-  /**
-   * Opens it, with the weights of the stages that the worker does; again, with `keep` false, where the adapter has too little memory for
-   * what is kept between jobs.
-   * @param keep whether its parts stay on the adapter
-   */
-  open(keep: boolean): Promise<CogVideoX>;
-  /** How its weights are stored where they are quantized (q8, q4); the model's own type otherwise. */
-  readonly stored?: string;
-}
-
-/** Work of another kind than jobs, which hints of the queue name too. */
-export interface OtherWork {
-  /** Its hints begin so. */
-  readonly prefix: string;
-  /**
-   * Does what a hint names, with the models that are open, or leaves it to others.
-   * @param makeRoom frees what other work keeps on the adapter: to be called before it is used
-   */
-  take(hint: Hint, models: readonly OpenModel[], signal: AbortSignal, makeRoom: () => void): Promise<void>;
-  /** Frees what it has on the adapter between hints. */
-  release(): void;
-}
-
-/** A model that a worker has open. */
-export interface OpenModel {
-  readonly served: Pick<WorkerModel, "name" | "stored">;
-  readonly model: CogVideoX;
-}
 
 export interface WorkerOptions extends JobRunOptions {
   /** What it is called: of all workers, running and gone, no two are called the same. */
@@ -83,12 +51,6 @@ const TRIES = 3;
 /** A hint of a job that this worker cannot take comes back after so long; the first one sooner. */
 const LATER_MS = 2_000;
 const SOON_MS = 100;
-
-/** A queue that could not be used is tried again after so long; then after twice as long each time, up to the most. */
-const FIRST_TRY_MS = 500;
-const MOST_TRY_MS = 15_000;
-/** Bytes that a disk must have room for before a worker goes on. */
-const PROBE_BYTES = 1 << 20;
 
 /** What a worker told of sizes of jobs that it was asked for. */
 const MOST_SIZES = 100;
@@ -126,8 +88,7 @@ class Worker implements AsyncDisposable {
   /** The most memory of the machine that was free: before anything was loaded. */
   #free = availableMemoryBytes();
   #announced: Promise<void> = Promise.resolve();
-  /** Why nothing is taken at the moment. */
-  #trouble: string | undefined;
+  readonly #trouble: QueueTrouble;
 
   private constructor(
     private readonly store: JobStore,
@@ -136,6 +97,7 @@ class Worker implements AsyncDisposable {
   ) {
     this.#leaseMs = options.leaseMs ?? 30_000;
     this.#stages = new Set(options.stages ?? STAGES);
+    this.#trouble = new QueueTrouble(store.backend, options.id, this.#leaseMs, (message) => this.#note(message));
   }
 
   static async open(store: JobStore, options: WorkerOptions, signal: AbortSignal): Promise<Worker> {
@@ -162,12 +124,12 @@ class Worker implements AsyncDisposable {
     const answering = this.#answer(ended.signal);
     await this.#announce();
     const timer = setInterval(() => void this.#announce(), this.#leaseMs / 3);
-    await this.#checkClock();
+    await this.#trouble.checkClock();
     const sweeping = this.#sweep(ended.signal);
     try {
       while (!signal.aborted) {
-        if (this.#trouble !== undefined) await this.#recover();
-        else await this.#next();
+        await this.#trouble.over(signal);
+        await this.#next();
       }
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -189,45 +151,9 @@ class Worker implements AsyncDisposable {
     } catch (error) {
       const unusable = causeOf(error, QueueUnusable);
       if (!unusable || this.signal.aborted) throw error;
-      this.#wait(unusable.message);
+      this.#trouble.tell(unusable.message);
       await hint?.release(LATER_MS).catch(() => undefined);
     }
-  }
-
-  /** Takes nothing more until what is wrong is mended. */
-  #wait(trouble: string): void {
-    if (this.#trouble === undefined) this.#note(`${trouble}; until then jobs wait, and none is lost`);
-    this.#trouble = trouble;
-  }
-
-  /** Until the clock is right and the store takes what a job would give it. */
-  async #recover(): Promise<void> {
-    const { backend } = this.store;
-    const probe = `probe.${this.options.id}`;
-    for (let wait = FIRST_TRY_MS; this.#trouble !== undefined; wait = Math.min(2 * wait, MOST_TRY_MS)) {
-      await pause(wait, this.signal);
-      try {
-        this.#trouble = await this.#clockFault();
-        if (this.#trouble !== undefined) continue;
-        await backend.blobs.put(probe, new Uint8Array(PROBE_BYTES));
-        await backend.blobs.delete(probe);
-        this.#note("The queue can be used again");
-      } catch (error) {
-        const unusable = causeOf(error, QueueUnusable);
-        if (!unusable) throw error;
-        this.#trouble = unusable.message;
-      }
-    }
-  }
-
-  #clockFault(): Promise<string | undefined> {
-    return clockFault(this.store.backend, this.#leaseMs / 3);
-  }
-
-  async #checkClock(): Promise<void> {
-    // A store that does not answer is found out otherwise.
-    const fault = await this.#clockFault().catch(() => undefined);
-    if (fault !== undefined) this.#wait(`[jobs] ${fault}`);
   }
 
   /** What hints forgot is found now and then; also what died with this worker's predecessor, at once. */
@@ -235,11 +161,11 @@ class Worker implements AsyncDisposable {
     while (!signal.aborted) {
       await this.store.sweep().catch((error: Error) => {
         // What is told already need not be told with every sweep.
-        if (this.#trouble === undefined) this.#note(`The queue could not be swept: ${error.message}`);
+        if (!this.#trouble.is) this.#note(`The queue could not be swept: ${error.message}`);
       });
       // Many workers do not sweep all at once.
       await pause(this.#leaseMs * (0.75 + Math.random() / 2), signal).catch(() => undefined);
-      if (!signal.aborted) await this.#checkClock();
+      if (!signal.aborted) await this.#trouble.checkClock();
     }
   }
 
@@ -315,7 +241,7 @@ class Worker implements AsyncDisposable {
       },
       ...defined({ memoryBytes, limitBytes: this.options.memoryBytes }),
     }).catch((error: Error) => {
-      if (this.#trouble === undefined) this.#note(`The queue could not be told of this worker: ${error.message}`);
+      if (!this.#trouble.is) this.#note(`The queue could not be told of this worker: ${error.message}`);
     });
   }
 
@@ -451,7 +377,7 @@ class Worker implements AsyncDisposable {
     if (this.signal.aborted) return await this.#giveBack(lease, hint, 0);
     const unusable = causeOf(error, QueueUnusable) ?? causeOf(lease.signal.reason, QueueUnusable);
     if (unusable) {
-      this.#wait(`${id}: ${unusable.message}`);
+      this.#trouble.tell(`${id}: ${unusable.message}`);
       // No worker's end, and none of its tries. Where that cannot be written either, its lease runs out.
       const before = { fruitless: Math.max(0, fruitless - 1) };
       await this.#settle(lease, ({ lease: _, secondsLeft: __, ...job }) => ({

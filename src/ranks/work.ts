@@ -1,6 +1,6 @@
 /** Training as a worker of a queue takes part in it beside its jobs. */
 import type { Hint, JobBackend } from "../jobs/backend.ts";
-import type { OpenModel, OtherWork } from "../jobs/worker.ts";
+import type { OpenModel, OtherWork } from "../jobs/other-work.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { type RankModel, rankModel } from "./rank-model.ts";
 import { HINTS } from "./records.ts";

@@ -4,7 +4,7 @@ import { encodeClip, encodeText } from "../data/encode.ts";
 import type { ClipTask } from "../data/prepared.ts";
 import { type ReadClip, readPixels } from "../data/read.ts";
 import type { StoredTensors } from "../data/store.ts";
-import type { OpenModel } from "../jobs/worker.ts";
+import type { OpenModel } from "../jobs/other-work.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { Encoders } from "../pipelines/cogvideox/encoders.ts";
 import { type EncodeAsk, type EncodeOutcome, type EncoderNeeds, needsOf, outcomeBytes, stageOfTask } from "./encoded.ts";

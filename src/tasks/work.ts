@@ -3,7 +3,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Hint, JobBackend } from "../jobs/backend.ts";
 import { Leaving } from "../jobs/leaving.ts";
 import { doTask, getBlob } from "../jobs/tasks.ts";
-import type { OpenModel, OtherWork } from "../jobs/worker.ts";
+import type { OpenModel, OtherWork } from "../jobs/other-work.ts";
 import { listKey, type ListedTask, parseTaskHint, readList, readTask, TASK_HINTS, taskKey, type TaskKind } from "./records.ts";
 
 /** What a task is done with. */

@@ -37,7 +37,10 @@ export async function smallDisk(path: string, bytes: number): Promise<SmallDisk>
       const { stdout } = await run("df", ["--output=avail", "-B1", path]);
       const before = (await stat(filler).catch(() => undefined))?.size ?? 0;
       const free = before + Number(stdout.trim().split("\n").at(-1));
-      await writeFile(filler, Buffer.alloc(Math.max(0, free - left), 1));
+      // Whoever writes there meanwhile may leave less: it is full then.
+      await writeFile(filler, Buffer.alloc(Math.max(0, free - left), 1)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOSPC") throw error;
+      });
     },
     makeRoom: () => rm(filler, { force: true }),
     async [Symbol.asyncDispose]() {

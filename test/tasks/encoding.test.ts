@@ -8,7 +8,7 @@ import { prepareTogether } from "../../src/data/encode.ts";
 import { openClips, type ClipFolder } from "../../src/data/folder.ts";
 import type { SharedEncodeTask, SharedEncoding } from "../../src/data/prepared.ts";
 import { writeRecord } from "../../src/jobs/records.ts";
-import type { OpenModel } from "../../src/jobs/worker.ts";
+import type { OpenModel } from "../../src/jobs/other-work.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
 import { memorySource } from "../../src/sources/memory.ts";
 import { EncodeDoer } from "../../src/tasks/encode-work.ts";

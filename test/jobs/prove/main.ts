@@ -103,9 +103,7 @@ try {
   if (!stop.signal.aborted) throw error;
   unfinished = true;
   const reached = error instanceof OutOfTime ? error.message : String(error);
-  say(
-    `${reached}: not all is done${values.state === undefined ? "; with --state FOLDER it could be gone on with" : "; run it again to go on"}`,
-  );
+  say(`${reached}: not all is done; ${values.state === undefined ? "with --state FOLDER it could be gone on with" : "run it again"}`);
   process.exitCode ||= 3;
 } finally {
   if (values.state === undefined) await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });

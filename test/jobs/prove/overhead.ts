@@ -67,7 +67,9 @@ export async function overhead(times: number, folder: string, nats: string | und
   const one = async (what: keyof typeof MOST, queue: string): Promise<void> => {
     const { bare, added } = await measure(queue, times, model);
     const [ms, least, most] = [median(added), Math.min(...added), Math.max(...added)];
-    const words = `${what} adds ${ms.toFixed(1)} ms to a generation of ${median(bare).toFixed(0)} ms (${times} pairs, ${least.toFixed(0)} to ${most.toFixed(0)} ms)`;
+    const words =
+      `${what} adds ${ms.toFixed(1)} ms to a generation of ${median(bare).toFixed(0)} ms ` +
+      `(${times} pairs, ${least.toFixed(0)} to ${most.toFixed(0)} ms)`;
     say(words);
     told.push(words);
     if (ms > MOST[what]) problems.push(`${what} may add ${MOST[what]} ms to a generation, got ${ms.toFixed(1)} ms; run it on idle cores`);

@@ -236,7 +236,8 @@ export async function prove(
     }
     const words =
       `${jobs} jobs in ${seconds.toFixed(0)} s by ${workers} workers, each killed ${kills} times; server and queue killed ` +
-      `${serverKills} times each; begun ${attempts} times, ${state.goneOn} of them from a saved step, ${state.again} saved steps done again`;
+      `${serverKills} times each; begun ${attempts} times, ${state.goneOn} of them from a saved step, ` +
+      `${state.again} saved steps done again`;
     return { problems, words };
   } catch (error) {
     if (!until?.aborted) throw error;

@@ -49,7 +49,9 @@ export async function speed(jobs: number, folder: string, signal: AbortSignal, s
     }
   const whole = (times: readonly Timed[]): number => times.reduce((sum, { seconds }) => sum + seconds, 0);
   const factor = whole(one) / whole(two);
-  const words = `${ROUNDS * share} jobs by one worker: ${whole(one).toFixed(1)} s; by two: ${whole(two).toFixed(1)} s, ${factor.toFixed(2)} times as fast`;
+  const words =
+    `${ROUNDS * share} jobs by one worker: ${whole(one).toFixed(1)} s; by two: ${whole(two).toFixed(1)} s, ` +
+    `${factor.toFixed(2)} times as fast`;
   const rule = `two workers must do ${FASTER} times as much as one, got ${factor.toFixed(2)}; run it on idle cores`;
   return { problems: factor < FASTER ? [rule] : [], words };
 }

@@ -54,7 +54,8 @@ export async function splits(folder: string, signal: AbortSignal, say: (line: st
         problems.push(`${one.split}: it must move what was planned, ${shared.plannedBytes} bytes, within 5 %, got ${shared.bytes}`);
       const words =
         `${one.split}: ${(shared.bytes / 1e6).toFixed(2)} MB moved, ${(100 * off).toFixed(1)} % off the plan, ` +
-        `${((100 * shared.waitingSeconds) / shared.seconds).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited, ${same ? "the bytes of one worker" : "OTHER BYTES"}`;
+        `${((100 * shared.waitingSeconds) / shared.seconds).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited, ` +
+        (same ? "the bytes of one worker" : "OTHER BYTES");
       say(words);
       told.push(words);
     }
