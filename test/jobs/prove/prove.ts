@@ -241,6 +241,8 @@ export async function prove(
     return { problems, words };
   } catch (error) {
     if (!until?.aborted) throw error;
+    state.seconds = before + (performance.now() - began) / 1000;
+    await kept.save();
     const over = await finished().catch(() => Number.NaN);
     throw new OutOfTime(`${over} of ${jobs} jobs are done, ${state.kills.reduce((sum, n) => sum + n, 0)} workers were killed`);
   } finally {
