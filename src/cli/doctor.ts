@@ -1,15 +1,19 @@
-/** `cogwheel doctor`: is this machine fit, does the engine compute right here, and what can it run. One report to send with a question. */
+/** `cogwheel doctor`: is this machine fit, does the engine compute right here, how fast, and what can it run. One report to send. */
 import { join } from "node:path";
 import { availableMemoryBytes, listAdapters } from "#platform";
 import { bytesText } from "../base/units.ts";
 import { visible, visibleJson } from "../base/visible.ts";
 import { Gpu } from "../gpu/gpu.ts";
+import type { KernelRate } from "../gpu/rates.ts";
+import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { publishedModels } from "../pipelines/cogvideox/published-models.ts";
 import { defined } from "../pipelines/options.ts";
+import { ratesUnlessOff } from "../tuning/rates.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
 import { system, versions } from "./machine.ts";
-import { packageRoot } from "./package-root.ts";
+import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
 import { fitOf, type FitHere } from "./published-fit.ts";
+import { secondsOf } from "./stage-table.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { duration, Progress } from "./terminal/progress.ts";
@@ -63,6 +67,14 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   }
   const right = Object.values(reference).every(({ summary: { pass, fail, cannotBeRun } }) => pass > 0 && fail + cannotBeRun === 0);
 
+  const speed = await speedOf(gpu, { signal, progress });
+  if (speed) {
+    const { gflops, gbytes, video, seconds } = speed;
+    say(
+      `✓ speed: up to ${gflops.toFixed(0)} GFLOP/s and ${gbytes.toFixed(1)} GB/s; the embedded model makes ${video} in about ${duration(seconds)}`,
+    );
+  }
+
   const measured = seconds ?? caps.kind === "hardware";
   const fits: FitHere[] = [];
   for (const [name, model] of models ? Object.entries(publishedModels) : []) {
@@ -85,13 +97,40 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   }
   say(right ? "Everything that this adapter can do is right here." : "This adapter computes wrong results; please send the report.");
   const adapterOf = { name: gpu.name, kind: caps.kind, has, caps };
-  const whole = { versions: of, system: machine, adapters, adapter: adapterOf, reference, models: fits };
+  const whole = { versions: of, system: machine, adapters, adapter: adapterOf, reference, speed, models: fits };
   if (json) printJson(whole);
   if (report !== undefined) {
     await writeWhole(report, new TextEncoder().encode(`${visibleJson(whole, 1)}\n`), "--report");
     say(visible(`Report: ${report}`));
   }
   return right ? 0 : 1;
+}
+
+/** A bench of some seconds. */
+interface Speed {
+  /** Of the fastest kernels, by operations and by bytes. */
+  readonly gflops: number;
+  readonly gbytes: number;
+  /** What the embedded model makes by default, and how long it takes. */
+  readonly video: string;
+  readonly seconds: number;
+}
+
+/** Measures the embedded model's kernels anew. Null where the user wants no measurements. */
+async function speedOf(gpu: Gpu, { signal, progress }: { signal: AbortSignal; progress: Progress }): Promise<Speed | null> {
+  await using model = await CogVideoX.open(EMBEDDED_MODEL, { gpu });
+  const onProgress = (done: number, what: string): void => progress.report("bench", done, what);
+  const rates = await ratesUnlessOff(model, { again: true, signal, onProgress });
+  if (!rates) return null;
+  const all = Object.values(rates.kernels).flat();
+  const most = (of: (rate: KernelRate) => number): number => Math.max(...all.map((rate) => of(rate) / rate.seconds / 1e9));
+  const { width, height, frames } = model.defaults;
+  return {
+    gflops: most(({ flops }) => flops),
+    gbytes: most(({ bytes }) => bytes),
+    video: `${width}×${height}, ${frames} frames`,
+    seconds: secondsOf(model.times(rates)),
+  };
 }
 
 /** What is missing without a feature. */

@@ -2,6 +2,7 @@
  * `inspect --report FILE.html`: what a generation will have on the adapter, stage by stage, with the line of what there is. Of several
  * limits of memory each has a picture, for a plan keeps within its own.
  */
+import { basename } from "node:path";
 import { availableMemoryBytes } from "#platform";
 import { escaped } from "../base/html.ts";
 import { bytesText } from "../base/units.ts";
@@ -38,8 +39,9 @@ export async function writeInspectReport(
   const { cogwheel, node, webgpu } = versions();
   const free = gpu.caps.kind === "software" ? availableMemoryBytes() : undefined;
   const page = runPage({
-    title: `what a generation with ${checkpoint.source.label} will take`,
+    title: `what a generation with ${basename(checkpoint.source.label)} will take`,
     facts: {
+      checkpoint: checkpoint.source.label,
       model: `${checkpoint.className}, ${dtype}`,
       video: `${width}×${height}, ${frames} frames at ${fps} a second, ${stepsText(settings)}, guidance ${guidance}`,
       adapter: `${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}`,

@@ -7,9 +7,10 @@ import { table } from "./terminal/table.ts";
 
 const some = (bytes: number): string => (bytes ? bytesText(bytes, 1) : "");
 
-/** A row a stage; how weights come and go only where any do. */
+/** A row a stage; how weights come and go, and what the host holds, only where any do. */
 export function stageTable(stages: readonly StageMemory[]): string {
   const streams = stages.some(({ streamed }) => streamed > 0);
+  const spills = stages.some(({ host, spilled = 0 }) => host + spilled > 0);
   const streaming = ({ residence, slotBytes, streamed }: StageMemory & { slotBytes: number }): string[] =>
     streams ? [residence ? `${residence.resident} of ${residence.layers}` : "", some(slotBytes), some(streamed)] : [];
   return table(
@@ -24,7 +25,7 @@ export function stageTable(stages: readonly StageMemory[]): string {
       "in all",
       "at most",
       "work of one run",
-      "host",
+      ...(spills ? ["host"] : []),
     ],
     stages.map((stage) => [
       stage.stage,
@@ -37,7 +38,7 @@ export function stageTable(stages: readonly StageMemory[]): string {
       bytesText(stage.total, 1),
       bytesText(stage.peak, 1),
       `${(stage.flops / 1e9).toFixed(1)} GFLOP`,
-      stage.spilled ? `${some(stage.host)}, disk ${some(stage.spilled)}` : some(stage.host),
+      ...(spills ? [stage.spilled ? `${some(stage.host)}, disk ${some(stage.spilled)}` : some(stage.host)] : []),
     ]),
   );
 }

@@ -1,5 +1,5 @@
 /** Dawn writes to standard error by itself; what says nothing to a user is taken out of it. */
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -9,8 +9,9 @@ const IDLE = /^Warning: maxDynamic\w+BuffersPerPipelineLayout artificially reduc
 /**
  * Does `work` while what is written to standard error goes to a file, then hands it on without those lines. Node has no `dup2`, but what is
  * opened next takes the lowest number that is free. So it is only done where standard error can be opened again as it was: on Linux, on a
- * terminal or a pipe. (A socket cannot be opened by name; a file would be opened with a place of its own in it.) Nor where other threads
- * open files meanwhile, one of which would take the number.
+ * terminal, a pipe, or a file that is appended to (`2>> log`). (A socket cannot be opened by name; another file would be opened with a
+ * place of its own in it, and what shares it with standard output or a shell's next command would be written over.) Nor where other
+ * threads open files meanwhile, one of which would take the number.
  */
 export async function muffled<T>(work: () => Promise<T>): Promise<T> {
   const folder = process.platform === "linux" && reopens() ? temporaryFolder() : undefined;
@@ -35,10 +36,16 @@ function reopens(): boolean {
   try {
     const kind = fstatSync(2);
     // Numbers below 2 that are free would be taken in its place.
-    return [0, 1].every((fd) => fstatSync(fd)) && (kind.isFIFO() || kind.isCharacterDevice());
+    return [0, 1].every((fd) => fstatSync(fd)) && (kind.isFIFO() || kind.isCharacterDevice() || (kind.isFile() && isAppended()));
   } catch {
     return false;
   }
+}
+
+/** Whatever is written goes to the file's end, wherever it was opened. */
+function isAppended(): boolean {
+  const [, flags = "0"] = /^flags:\s*(\d+)/m.exec(readFileSync("/proc/self/fdinfo/2", "utf8")) ?? [];
+  return (Number.parseInt(flags, 8) & constants.O_APPEND) !== 0;
 }
 
 function temporaryFolder(): string | undefined {

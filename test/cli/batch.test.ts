@@ -38,6 +38,8 @@ describe("--batch", () => {
     const first = await batch([...lines, { prompt: "a cyan circle", ...small, out: "c.png", negative: "no" }], "--json", "--seed", "5");
     expect(first.code, first.err).toBe(2);
     expect(first.err).toMatch(/^line 3: \[generate\] height and width must be multiples of 16, got width 33/m);
+    expect(first.err.indexOf("line 3: "), "told before anything is made").toBeLessThan(first.err.indexOf("1 of 2, line 1: "));
+    expect(first.err.match(/, f(16|32)$/gm), "the adapter is named once").toHaveLength(1);
     expect(first.err).toMatch(/^\[generate\] every line must be made, got 1 of 3 that failed; repeat the command for these$/m);
     const told = first.out
       .trimEnd()
@@ -59,6 +61,11 @@ describe("--batch", () => {
     const third = await batch([lines[0]!], "--seed", "5");
     expect([third.code, third.out]).toEqual([0, ""]);
     expect(third.err).toContain("1 of 1 lines are done already");
+    // Of two lines that ask for the same, one that is done does not do for both.
+    const twice = { prompt: "a red circle", ...small };
+    await batch([twice], "--quiet");
+    const fourth = await batch([twice, twice], "--quiet");
+    expect([fourth.code, fourth.out.trimEnd().split("\n").length]).toEqual([0, 1]);
   });
 
   it.for<[unknown, RegExp]>([
@@ -68,6 +75,10 @@ describe("--batch", () => {
     [{ prompt: "x", model: "2b" }, /line 1: cannot hold model, which is of the whole command/],
     [{ prompt: "x", steps: "many" }, /line 1: option '--steps <n>' argument 'many' is invalid/],
     [{ prompt: "x", out: "-" }, /line 1: standard output is the batch's, got --out -/],
+    [
+      '{ "prompt": "x", "out": "a.png" }\n{ "prompt": "y", "out": "./a.png" }',
+      /line 2: each line must write files of its own, got out \.\/a\.png of line 1; name another/,
+    ],
     ["", /all\.jsonl: a batch must have a line, got none/],
   ])("%j is refused before anything is made", async ([line, message]) => {
     expect(await batch([line])).toMatchObject({ code: 2, out: "", err: expect.stringMatching(message) });
@@ -134,31 +145,80 @@ it("an object reads as the command line does", () => {
   expect(() => read({ steps: { n: 1 } })).toThrow('here: steps must be a text or a number, got {"n":1}');
 });
 
-describe.skipIf(spawnSync("bash", ["--version"]).status !== 0)("completion", () => {
-  it.each([
-    [["mo"], "models"],
-    [["models", "p"], "pull path"],
-    [["models", "list", "--f"], "--fit"],
-    [["generate", "--sched"], "--scheduler"],
-    [["--sched"], "--scheduler"],
-    [["x", "--scheduler", ""], "ddim dpm"],
-    [["train", "v"], "vae"],
-    [["completion", ""], ""],
-  ])("bash: %j", (words, want) => {
-    const script = `${completionScript("bash", COMMANDS)}
-      cd /; COMP_WORDS=(cogwheel "$@"); COMP_CWORD=$#; _cogwheel; [[ "\${COMPREPLY[*]}" == /* ]] || echo "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = spawnSync("bash", ["-c", script, "bash", ...words], { encoding: "utf8" });
-    expect(stderr).toBe("");
-    if (want) expect(stdout.trim()).toBe(want);
+/** What asks each shell's function for a line's last word, and prints what it offers; in zsh without the editor that it is called from. */
+const ASK = {
+  bash: `COMP_WORDS=(cogwheel "$@"); COMP_CWORD=$#; _cogwheel; printf '%s\\n' "\${COMPREPLY[@]}"`,
+  zsh: `compadd() { shift; print -l -- \${(M)@:#$PREFIX*} }
+    _describe() { shift $(($# - 1)); print -l -- \${(M)\${(P)1}%%:*:#$PREFIX*} }
+    _files() { print -l -- $PREFIX*(N) }
+    words=(cogwheel "$@"); CURRENT=$#words; PREFIX=$words[-1]; _cogwheel`,
+  fish: `complete -C "cogwheel $argv" | string split -f 1 \\t`,
+} as const;
+
+describe.each(["bash", "zsh", "fish"] as const)("completion in %s", (shell) => {
+  const missing = spawnSync(shell, ["--version"]).status !== 0;
+  it.skipIf(missing)("offers what may stand there (needs that shell)", () => {
+    mkdirSync(join(folder, "completed", "models"), { recursive: true });
+    writeFileSync(join(folder, "completed", "a b.json"), "{}");
+    const files = ["a b.json", "models"];
+    const models = ["1.5-5b", "1.5-5b-i2v", "2b", "5b", "5b-i2v"];
+    const lines: [words: string[], offered: string[]][] = [
+      [["mo"], ["models"]], // and not the folder of that name
+      [
+        ["models", "p"],
+        ["path", "pull"],
+      ],
+      [["models", "list", "--f"], ["--fit"]],
+      [["generate", "--sched"], ["--scheduler"]],
+      [["--sched"], ["--scheduler"]],
+      [
+        ["--scheduler", ""],
+        ["ddim", "dpm"],
+      ],
+      [
+        ["generate", "--dtype", ""],
+        ["f16", "f32", "q4", "q8"],
+      ],
+      [
+        ["train", "--dtype", ""],
+        ["f16", "f32"],
+      ],
+      [["models", "pull", ""], models],
+      [
+        ["--model", ""],
+        [...models, ...files],
+      ],
+      [
+        ["train", ""],
+        [...files, "vae"],
+      ],
+      [["train", "vae", "e"], []], // and not `vae encode`
+      [
+        ["completion", ""],
+        ["bash", "fish", "zsh"],
+      ],
+      [["--image", "a"], ["a b.json"]],
+      [["--steps", ""], []],
+    ];
+    const none = shell === "zsh" ? "compdef() { :; }\n" : "";
+    for (const [words, want] of lines) {
+      const given = shell === "fish" ? [words.join(" ")] : words;
+      const script = `${none}${completionScript(shell, COMMANDS)}\n${ASK[shell]}`;
+      const args = shell === "fish" ? ["--no-config", "-c", script] : ["-c", script, shell];
+      const { stdout, stderr } = spawnSync(shell, [...args, ...given], { encoding: "utf8", cwd: join(folder, "completed") });
+      expect(stderr).toBe("");
+      const offered = stdout
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => line.replace(/\/$/, ""));
+      expect(offered.sort(), words.join(" ")).toEqual(want.toSorted());
+    }
   });
 
-  it("every shell's has every command and option", async () => {
-    for (const shell of ["bash", "zsh", "fish"]) {
-      const { code, out } = await cogwheel("completion", shell);
-      expect(code).toBe(0);
-      for (const name of COMMANDS.map((one) => one.name)) expect(out).toMatch(new RegExp(`[ "(]${name}\\b`));
-      expect(out).toContain(shell === "fish" ? "-l dry-run" : "--dry-run");
-    }
-    expect((await cogwheel("completion", "tcsh")).code).toBe(2);
+  it("has every command and option", async () => {
+    const { code, out } = await cogwheel("completion", shell);
+    expect(code).toBe(0);
+    for (const name of COMMANDS.map((one) => one.name)) expect(out).toMatch(new RegExp(`[ "('|]${name}\\b`));
+    expect(out).toContain(shell === "fish" ? "-l dry-run" : "--dry-run");
   });
 });

@@ -96,8 +96,14 @@ it("doctor says what is here, and whether the engine computes right", async () =
   expect(code, err).toBe(0);
   expect(out).toMatch(/^Cogwheel \d/);
   expect(out).toMatch(/✓ f32: (\d+) of \1 reference cases pass\n/);
+  expect(out).toMatch(/✓ speed: up to \d+ GFLOP\/s and [\d.]+ GB\/s; the embedded model makes 64×64, 17 frames in about [\d.]+ s\n/);
   expect(out).toMatch(/is right here\.\nReport: doctor\.json\n$/);
-  const told = JSON.parse(readFileSync(join(folder, "doctor.json"), "utf8")) as { reference: { f32: { cases: { module: string }[] } } };
+  const told = JSON.parse(readFileSync(join(folder, "doctor.json"), "utf8")) as {
+    reference: { f32: { cases: { module: string }[] } };
+    speed: { gflops: number; seconds: number };
+  };
+  expect(told.speed.gflops).toBeGreaterThan(0);
+  expect(told.speed.seconds).toBeGreaterThan(0);
   expect(new Set(told.reference.f32.cases.map(({ module }) => module)).size).toBeGreaterThan(20);
 });
 

@@ -1,6 +1,6 @@
-/** What Dawn writes by itself is taken out of a user's own script, and nothing else. A shell runs it: standard error must be a pipe. */
+/** What Dawn writes by itself is taken out of a user's own script, and nothing else. A shell runs it: standard error is a pipe or a file. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -26,16 +26,21 @@ it("by COGWHEEL_QUIET_DRIVER=1; without it standard error stays the script's own
   const folder = mkdtempSync(join(tmpdir(), "cogwheel-quiet-"));
   const script = join(folder, "script.mjs");
   writeFileSync(script, SCRIPT);
-  const lines = (quiet: string | undefined): string[] => {
+  const log = join(folder, "log");
+  const lines = (quiet: string | undefined, to: "2>&1 | cat" | `2>${string}`): string[] => {
     const env = { ...process.env, COGWHEEL_QUIET_DRIVER: quiet, COGWHEEL_PROBED: undefined };
-    const command = `"${process.execPath}" "${script}" 2>&1 >/dev/null | cat`;
-    return spawnSync("sh", ["-c", command], { env, encoding: "utf8" }).stdout.trim().split("\n");
+    const command = `{ "${process.execPath}" "${script}" >/dev/null; echo next >&2; } ${to}`;
+    const { stdout } = spawnSync("sh", ["-c", command], { env, encoding: "utf8" });
+    return (to === "2>&1 | cat" ? stdout : readFileSync(log, "utf8")).trim().split("\n");
   };
-  const isDawns = (line: string): boolean => line.includes("artificially reduced");
-  const [quiet, plain] = [lines("1"), lines(undefined)];
+  writeFileSync(log, "");
+  const [quiet, plain] = [lines("1", "2>&1 | cat"), lines(undefined, "2>&1 | cat")];
+  const [appended, written] = [lines("1", `2>>"${log}"`), lines("1", `2>"${log}"`)];
   rmSync(folder, { recursive: true });
-  for (const told of [quiet, plain.filter((line) => !isDawns(line))]) {
-    expect([told[0], told.at(-1)]).toEqual(["before", "after, into the same"]);
-    expect(new Set(told.slice(1, -1))).toEqual(new Set(["meanwhile"]));
+  // In a file that is written anew Dawn's lines stay: what else writes there would be written over.
+  const isDawns = (line: string): boolean => line.includes("artificially reduced");
+  for (const told of [quiet, appended, plain.filter((line) => !isDawns(line)), written.filter((line) => !isDawns(line))]) {
+    expect([told[0], told.at(-2), told.at(-1)]).toEqual(["before", "after, into the same", "next"]);
+    expect(new Set(told.slice(1, -2))).toEqual(new Set(["meanwhile"]));
   }
 });

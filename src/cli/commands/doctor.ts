@@ -4,7 +4,7 @@ import type { DoctorOptions } from "../doctor.ts";
 
 export const doctor = defineCommand<[], DoctorOptions>({
   name: "doctor",
-  help: "say what this machine has, whether the engine computes right on it, and which published models it can run",
+  help: "say what this machine has, whether the engine computes right on it and how fast, and which published models it can run",
   printsResult: true,
   declare: (command) =>
     command

@@ -15,7 +15,7 @@ import { interruptible } from "../terminal/interrupt.ts";
 import { readObject } from "./as-options.ts";
 import { readAsked, type Asked, type GenerateFlags } from "./asked.ts";
 import { checkPlaces } from "./checks.ts";
-import { generateOne, openModel, progressOf } from "./run.ts";
+import { checkedSettings, generateOne, openModel, progressOf } from "./run.ts";
 
 /** What belongs to the whole batch: the model is opened once, and standard output is shared. */
 const OF_THE_BATCH = [
@@ -53,7 +53,7 @@ export async function generateBatch(
   // All that can be wrong with a line by itself is told before the first is made.
   const left: { line: Line; asked: Asked }[] = [];
   for (const line of lines) {
-    if (await isDone(done.get(line.key))) continue;
+    if (await isDone(done.get(line.key)?.shift())) continue;
     const asked = await readAsked(line.words, line.flags);
     await checkPlaces(asked);
     left.push({ line, asked });
@@ -66,20 +66,33 @@ export async function generateBatch(
   if (left.length === 0) return;
   await using model = await openKeeping(flags.own, { progress, signal });
   const failures: unknown[] = [];
+  const failed = (line: Line, error: unknown): void => {
+    failures.push(error);
+    if (left.length > 1) complain(`line ${line.number}: ${(error as Error).message}`);
+  };
+  // What the model cannot do is told now, not when its turn comes in hours.
+  const made = left.filter(({ line, asked }) => {
+    try {
+      checkedSettings(asked, model);
+      return true;
+    } catch (error) {
+      failed(line, error);
+      return false;
+    }
+  });
   const make = async (asked: Asked): Promise<readonly string[]> => {
     using own = progressOf(flags.own); // of this line alone
     return await generateOne(asked, { model, progress: own, signal, inBatch: true });
   };
-  for (const [index, { line, asked }] of left.entries()) {
-    progress.say(`${index + 1} of ${left.length}, line ${line.number}: ${visible(asked.prompt).slice(0, 100)}`);
+  for (const [index, { line, asked }] of made.entries()) {
+    progress.say(`${index + 1} of ${made.length}, line ${line.number}: ${visible(asked.prompt).slice(0, 100)}`);
     try {
-      const made = await make(asked);
-      if (made.length && !flags.own.plan && !flags.own.dryRun)
-        await appendFile(ledger, `${JSON.stringify({ line: line.number, key: line.key, files: made.map((path) => resolve(path)) })}\n`);
+      const written = await make(asked);
+      if (written.length && !flags.own.plan && !flags.own.dryRun)
+        await appendFile(ledger, `${JSON.stringify({ line: line.number, key: line.key, files: written.map((path) => resolve(path)) })}\n`);
     } catch (error) {
       if (signal.aborted) throw error;
-      failures.push(error);
-      if (left.length > 1) complain(`line ${line.number}: ${(error as Error).message}`);
+      failed(line, error);
     }
   }
   if (failures.length)
@@ -97,6 +110,7 @@ export async function generateBatch(
 
 function readLines(text: string, file: string, flags: Flags<GenerateFlags>, declare: (command: Command) => Command): Line[] {
   const lines: Line[] = [];
+  const places = new Map<string, number>();
   const { batch: _, ...shared } = flags.own;
   for (const [index, raw] of text.split("\n").entries()) {
     if (raw.trim() === "") continue;
@@ -111,6 +125,17 @@ function readLines(text: string, file: string, flags: Flags<GenerateFlags>, decl
     const { given, files, own } = readFlags<GenerateFlags>(options);
     if (own.out !== undefined && /^-(\.\w+)?$/.test(own.out))
       throw new CogwheelError("cli", `${where}: standard output is the batch's, got --out ${own.out}; name a file`);
+    for (const name of ["out", "saveLatents", "report"] as const) {
+      const path = own[name];
+      if (path === undefined) continue;
+      const before = places.get(resolve(path));
+      if (before !== undefined)
+        throw new CogwheelError(
+          "cli",
+          `${where}: each line must write files of its own, got ${name} ${path} of line ${before}; name another`,
+        );
+      places.set(resolve(path), index + 1);
+    }
     const merged = { given: { ...flags.given, ...given }, files: { ...flags.files, ...files }, own: { ...shared, ...own } };
     const { progress: _p, quiet: _q, json: _j, ...asks } = merged.own;
     const key = createHash("sha256")
@@ -124,14 +149,14 @@ function readLines(text: string, file: string, flags: Flags<GenerateFlags>, decl
   return lines;
 }
 
-/** The files of each line that was done, by its key. */
-async function readDone(ledger: string): Promise<Map<string, readonly string[]>> {
-  const done = new Map<string, readonly string[]>();
+/** The files of each line that was done, by its key; of lines that ask for the same, in turn. */
+async function readDone(ledger: string): Promise<Map<string, (readonly string[])[]>> {
+  const done = new Map<string, (readonly string[])[]>();
   for (const line of (await readFile(ledger, "utf8").catch(() => "")).split("\n")) {
     try {
       const value: unknown = JSON.parse(line);
       if (isObject(value) && typeof value["key"] === "string" && Array.isArray(value["files"]))
-        done.set(value["key"], value["files"] as string[]);
+        done.set(value["key"], [...(done.get(value["key"]) ?? []), value["files"] as string[]]);
     } catch {
       // An end that was cut off, by a full disk or a lost process: that line is made again.
     }

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { peakResidentBytes } from "#platform";
 import { bytesText } from "../../base/units.ts";
 import { visible } from "../../base/visible.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
 import type { Profile } from "../../gpu/profile.ts";
 import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -31,6 +32,9 @@ export function defaultOutput({ options: { prompt }, seed, settings: { frames } 
   return join("outputs", `${name}-${seed}.${frames === 1 ? "png" : "mp4"}`);
 }
 
+/** Adapters that were named: once is enough for all lines of a batch. */
+const named = new WeakSet<Gpu>();
+
 /** Says what is about to be made. */
 export function sayRequest(
   say: (text: string) => void,
@@ -38,8 +42,11 @@ export function sayRequest(
   { settings: s, seed, task, options }: GenerationRequest,
   from: string,
 ): void {
-  say(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${dtype}`);
-  if (gpu.advice) say(gpu.advice);
+  if (!named.has(gpu)) {
+    named.add(gpu);
+    say(`${gpu.name}${gpu.caps.kind === "software" ? " (software)" : ""}, ${dtype}`);
+    if (gpu.advice) say(gpu.advice);
+  }
   const frames = s.frames === 1 ? "frame" : `frames at ${s.fps} a second`;
   const samples = (options.samples ?? 1) > 1 ? `, ${options.samples} samples` : "";
   say(

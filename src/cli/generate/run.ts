@@ -7,7 +7,7 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { defined, type GenerateOptions } from "../../pipelines/options.ts";
-import { checkSettings, completed, settingsOf } from "../../pipelines/settings.ts";
+import { checkSettings, completed, settingsOf, type Settings } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { gifWarning } from "../../video/gif-delays.ts";
 import { Attempts } from "../attempts.ts";
@@ -168,10 +168,17 @@ async function tellPlan(
 
 const inputName = (asked: Asked): string => framePaths(asked)[0]?.[1] ?? "saved latents";
 
-/** The options with the frames that are named. Settings that the model cannot do are refused before a film is read. */
-async function readOptions(asked: Asked, { model, progress, signal }: GenerateWork): Promise<GenerateOptions> {
+/** The settings that are asked for, as far as they are known before a film or an adapter is read; refused where the model cannot do them. */
+export function checkedSettings(wanted: Asked, model: CogVideoX): Settings {
+  const asked = withPreset(wanted, model.defaults);
   const settings = completed(model.defaults, { ...settingsOf((asked.saved ?? asked.again)?.settings ?? {}), ...settingsOf(asked.given) });
   checkSettings(settings, model.rules);
+  return settings;
+}
+
+/** The options with the frames that are named. */
+async function readOptions(asked: Asked, { model, progress, signal }: GenerateWork): Promise<GenerateOptions> {
+  const settings = checkedSettings(asked, model);
   const inputs = await readFrames(asked, settings.frames, { signal, onWarning: (message) => progress.note(message) });
   const options = optionsFrom(asked, inputs, model.rules);
   if (asked.saved) checkSaved(asked.saved, model, options, settings);

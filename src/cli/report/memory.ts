@@ -121,7 +121,7 @@ export function memoryForecast(
     );
   });
   const used = PARTS.filter((_, part) => drawn.some(({ bytes }) => bytes[part]! > 0));
-  const legend = used.map((part) => `<span style="color:${part.colour}">■</span> ${part.name}`);
+  const legend = used.map((part) => `<span class="item"><span style="color:${part.colour}">■</span> ${part.name}</span>`);
   const far = lines
     .filter((line) => !near.includes(line))
     .map(({ name, bytes }) => `${name}: ${bytesText(bytes, 1)}, far above this picture`);

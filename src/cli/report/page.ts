@@ -50,9 +50,11 @@ h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top }
 @media (max-width: 760px) { table:not(.facts) { white-space: nowrap } }
+.item { white-space: nowrap }
 .curves { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
 svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
+@media (max-width: 480px) { .curves svg text { font-size: 14px } }
 .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
 .strip img { image-rendering: pixelated } figcaption { font-size: 12px; color: var(--soft) }
@@ -149,7 +151,9 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
     })
     .join("");
   const legend =
-    lines.length > 1 ? lines.map(({ name }, i) => `<span style="color:${COLOURS[i]}">—</span> ${escaped(name)} `).join("") : "";
+    lines.length > 1
+      ? lines.map(({ name }, i) => `<span class="item"><span style="color:${COLOURS[i]}">—</span> ${escaped(name)}</span> `).join("")
+      : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
     `<svg width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">` +

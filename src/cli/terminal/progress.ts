@@ -191,12 +191,13 @@ export class Progress implements Disposable {
   }
 }
 
-/** 8.3 s, 2 min 05 s, 3 h 07 min */
+/** 8.3 s, 2 min 05 s, 3 h 07 min, 57 days */
 export function duration(seconds: number): string {
   if (seconds < 59.95) return `${seconds.toFixed(seconds < 9.95 ? 1 : 0)} s`;
   const whole = Math.round(seconds);
   const two = (value: number): string => String(value).padStart(2, "0");
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
   const minutes = Math.round(whole / 60);
+  if (minutes >= 72 * 60) return `${Math.round(minutes / 60 / 24)} days`;
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
