@@ -7,6 +7,8 @@ export interface MadeWith extends SavedSettings {
   /** The checkpoint's name: of a path the last part. */
   readonly model: string;
   readonly dtype: "f32" | "f16";
+  /** The package's. */
+  readonly version: string;
   /** The engine's kernels, by a digest: others round otherwise. */
   readonly kernels: string;
 }

@@ -7,12 +7,14 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { declareGenerate } from "../../src/cli/commands/generate.ts";
 import { COMMANDS } from "../../src/cli/commands/index.ts";
 import { completionScript } from "../../src/cli/completion.ts";
+import { packageInfo } from "../../src/cli/package-root.ts";
 import { readObject } from "../../src/cli/generate/as-options.ts";
 import { commentIn } from "../../src/video/comment.ts";
 import { useCommand } from "../support/command.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import type { Ended } from "../support/watched.ts";
 
+const { version } = packageInfo();
 const { folder, run } = useCommand();
 let model: string;
 beforeAll(async () => {
@@ -49,7 +51,10 @@ describe("--batch", () => {
       [1, [join(folder, "a.png")]],
       [5, [join(folder, "c.png")]],
     ]);
-    expect([made("a.png"), made("c.png")]).toMatchObject([{ seed: 1 }, { seed: 5, prompt: "a cyan circle", negative: "no" }]);
+    expect([made("a.png"), made("c.png")]).toMatchObject([
+      { seed: 1, version },
+      { seed: 5, prompt: "a cyan circle", negative: "no" },
+    ]);
 
     const before = statSync(join(folder, "a.png")).mtimeMs;
     rmSync(join(folder, "c.png"));
@@ -148,10 +153,11 @@ it("an object reads as the command line does", () => {
 /** What asks each shell's function for a line's last word, and prints what it offers; in zsh without the editor that it is called from. */
 const ASK = {
   bash: `COMP_WORDS=(cogwheel "$@"); COMP_CWORD=$#; _cogwheel; printf '%s\\n' "\${COMPREPLY[@]}"`,
-  zsh: `compadd() { shift; print -l -- \${(M)@:#$PREFIX*} }
-    _describe() { shift $(($# - 1)); print -l -- \${(M)\${(P)1}%%:*:#$PREFIX*} }
-    _files() { print -l -- $PREFIX*(N) }
-    words=(cogwheel "$@"); CURRENT=$#words; PREFIX=$words[-1]; _cogwheel`,
+  zsh: `offer() { local one; for one; do [[ $one == "$PREFIX"* ]] && print -r -- "$one"; done; }
+    compadd() { shift; offer "$@" }
+    _describe() { local list=\${@[-1]}; offer "\${\${(P@)list}[@]%%:*}" }
+    _files() { offer *(N) }
+    words=(cogwheel "$@"); CURRENT=$#words; PREFIX=$words[-1]; _cogwheel; true`,
   fish: `complete -C "cogwheel $argv" | string split -f 1 \\t`,
 } as const;
 
@@ -192,7 +198,7 @@ describe.each(["bash", "zsh", "fish"] as const)("completion in %s", (shell) => {
         ["train", ""],
         [...files, "vae"],
       ],
-      [["train", "vae", "e"], []], // and not `vae encode`
+      [["train", "vae", "en"], []], // and not `vae encode`
       [
         ["completion", ""],
         ["bash", "fish", "zsh"],
@@ -204,7 +210,7 @@ describe.each(["bash", "zsh", "fish"] as const)("completion in %s", (shell) => {
     for (const [words, want] of lines) {
       const given = shell === "fish" ? [words.join(" ")] : words;
       const script = `${none}${completionScript(shell, COMMANDS)}\n${ASK[shell]}`;
-      const args = shell === "fish" ? ["--no-config", "-c", script] : ["-c", script, shell];
+      const args = shell === "fish" ? ["--no-config", "-c", script, "--"] : ["-c", script, shell];
       const { stdout, stderr } = spawnSync(shell, [...args, ...given], { encoding: "utf8", cwd: join(folder, "completed") });
       expect(stderr).toBe("");
       const offered = stdout

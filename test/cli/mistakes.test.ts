@@ -67,6 +67,11 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
     1,
     /^\[output\] --no-clobber keeps what is there, got \S*there\.png for --out; /m,
   ],
+  [
+    [SHAPE, "--size", "4096x4096", "--frames", "81"],
+    4,
+    /may attend over \d+ tokens .*, got \d+ of 4096 × 4096 and this many frames; at this size the most frames are (\d+), or choose a smaller size$/m,
+  ],
   [[SHAPE, "--frames", "80001", "--memory", "100MB"], 4, /takes [\d.]+ [GM]B of the adapter's memory .* got a limit of 100\.?0* MB/],
 ])("%j", { timeout: 60_000 }, async ([args, exit, message, env = {}]) => {
   const { code, out, err } = await run(args, env);

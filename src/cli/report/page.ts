@@ -46,12 +46,13 @@ ${REPORT_COLOURS}
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem;
   color: var(--text); background: var(--page) }
 h1 { font-size: 1.3rem; overflow-wrap: break-word } .facts td { overflow-wrap: anywhere }
-h2 { font-size: 1rem; margin: 1.5rem 0 0 } .curves h2 { margin: 0 }
+h2 { font-size: 1rem; margin: 1.5rem 0 0; overflow-wrap: anywhere } .curves h2 { margin: 0 }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto }
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top }
 @media (max-width: 760px) { table:not(.facts) { white-space: nowrap } }
 .item { white-space: nowrap }
-.curves { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem }
+.curves { display: flex; flex-wrap: wrap; align-items: end; gap: 1.5rem; margin-top: 1.5rem }
+.curves section { width: min(100%, ${WIDTH}px) }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
 svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
 @media (max-width: 480px) { .curves svg text { font-size: 14px } }
@@ -173,7 +174,9 @@ function rangeOf(values: readonly number[], from: ChartFrom): [low: number, top:
 
 /** As short as they can be and still tell each from the next. */
 function labelsOf(ticks: readonly number[]): string[] {
-  const shown = (digits: number): string[] => ticks.map((v) => (v === 0 ? "0" : v.toPrecision(digits)));
+  const far = (v: number): boolean => Math.abs(v) < 1e-3 || Math.abs(v) >= 1e6;
+  const shown = (digits: number): string[] =>
+    ticks.map((v) => (v === 0 ? "0" : far(v) ? v.toExponential(digits - 1) : String(Number(v.toPrecision(digits)))));
   for (let digits = 3; digits < 8; digits++) if (new Set(shown(digits)).size === ticks.length) return shown(digits);
   return shown(8);
 }

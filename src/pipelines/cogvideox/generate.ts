@@ -1,5 +1,5 @@
 /** A prepared generation, run: encode the prompt, prepare latents, denoise, decode, return. */
-import { kernelsVersion } from "../../../build/kernels-version.ts";
+import { kernelsVersion, packageVersion } from "../../../build/kernels-version.ts";
 import type { GenerationStep } from "../generation.ts";
 import { GenerationInterrupted } from "../interrupted.ts";
 import { adapterNames } from "../made-with.ts";
@@ -38,7 +38,7 @@ export async function generate(run: Run, emit: (step: GenerationStep) => void): 
         throw new GenerationInterrupted(state, steps.length, error, options.signal?.aborted);
       });
   const made = {
-    ...{ model: request.model.name, dtype: request.model.dtype, kernels: kernelsVersion },
+    ...{ model: request.model.name, dtype: request.model.dtype, version: packageVersion, kernels: kernelsVersion },
     ...savedSettings({ ...options, ...settings, seed, loras: adapterNames(options.loras), task }),
   };
   return new Video(decoded.samples, { ...settings, seed, prompt: options.prompt }, state, clock.seconds, made, decoded.textures);

@@ -4,6 +4,7 @@ import type { Plan } from "../../plan/compile.ts";
 import { hostRoom, roundedMemory } from "../host-room.ts";
 import type { TilingMode } from "../options.ts";
 import { machineBytes, type StageMemory } from "../requirements.ts";
+import { refuseIfTooLong } from "./memory.ts";
 import type { Model } from "./model.ts";
 import type { ClipPlanner } from "./share.ts";
 import { stagesOf, type Stages, type StageSizes, type Within } from "./stages.ts";
@@ -26,6 +27,7 @@ export class Planner {
    * @param clips where the VAE's work is shared out over workers
    */
   plan(model: Model, sizes: StageSizes, tiling: TilingMode | undefined, asked?: number, clips?: ClipPlanner): Planned {
+    if (sizes.steps) refuseIfTooLong(model, sizes.denoise);
     const limit = asked ?? model.memoryBytes;
     const planned = this.#within(model, sizes, tiling, { limit, clips });
     const { caps } = model.gpu;
