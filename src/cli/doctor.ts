@@ -70,9 +70,8 @@ export async function examine({ adapter, json = false, seconds, models = true, r
   const speed = await speedOf(gpu, { signal, progress });
   if (speed) {
     const { gflops, gbytes, video, seconds } = speed;
-    say(
-      `✓ speed: up to ${gflops.toFixed(0)} GFLOP/s and ${gbytes.toFixed(1)} GB/s; the embedded model makes ${video} in about ${duration(seconds)}`,
-    );
+    const rates = `${gflops.toFixed(0)} GFLOP/s and ${gbytes.toFixed(1)} GB/s`;
+    say(`✓ speed: up to ${rates}; the embedded model makes ${video} in about ${duration(seconds)}`);
   }
 
   const measured = seconds ?? caps.kind === "hardware";

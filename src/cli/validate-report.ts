@@ -116,7 +116,7 @@ function table(cases: readonly CaseResult[]): string {
         o ? limitOf(o) : (error ?? ""),
         o?.verdict ?? verdict,
       ]
-        .map((cell) => `<td>${escaped(cell)}</td>`)
+        .map((cell, column) => `<td>${column === 1 ? escaped(cell).replaceAll(".", ".<wbr>") : escaped(cell)}</td>`) // weights' names are long
         .join(""),
     ),
   );

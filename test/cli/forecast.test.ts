@@ -17,3 +17,25 @@ it("is a line before anything is loaded, on a first run too", { timeout: 120_000
   expect(code, err).toBe(0);
   expect(err).toMatch(/^Roughly [\d.]+ s on this adapter( \(.*\))?, [\d.]+ MB of its memory\.\nload text encoder/m);
 });
+
+it("what takes long on a CPU is told with what takes less, before anything is loaded", { timeout: 240_000 }, async ({ skip }) => {
+  const home = { XDG_CACHE_HOME: join(folder, "cache"), COGWHEEL_TUNING: undefined };
+  let told = false;
+  const { code, err } = await run(["a red circle", "--frames", "8001", "--out", "long.mp4"], home, (text, child) => {
+    if (told || !/keeps what is there$/m.test(text)) return;
+    told = true;
+    child.kill("SIGINT");
+  });
+  if (!err.includes("(software)")) skip("needs an adapter on the CPU");
+  expect(code, err).toBe(130);
+  const long = String.raw`(?:\d+ min \d\d s|\d+ h \d\d min|\d+ days)`;
+  const less = String.raw`about (?:[\d.]+ s|\d+ min \d\d s)`;
+  expect(err).toMatch(
+    new RegExp(
+      `^About ${long} on this adapter \\(.*denoise .*\\n\\[generate\\] ${long} is long: this adapter computes on the CPU, .*` +
+        `Here --frames 17 ${less}, --size 32x32 --frames 17 ${less} would take less; Ctrl-C stops, and keeps what is there$`,
+      "m",
+    ),
+  );
+  expect(err.slice(0, err.indexOf("is long"))).not.toMatch(/^load /m);
+});

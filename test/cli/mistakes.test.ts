@@ -80,6 +80,14 @@ it.for<[string[], number, RegExp, NodeJS.ProcessEnv?]>([
   expect(code).toBe(exit);
 });
 
+it("a file that will be replaced and a folder that will be made are told before", { timeout: 60_000 }, async () => {
+  const shape = (out: string) => run([SHAPE, "--frames", "1", "--steps", "1", "--out", out]);
+  const [there, made] = [await shape("there.png"), await shape(join("new", "a.png"))];
+  expect(there.err).toMatch(/there\.png is there, and will be replaced\.$[^]*^denoise/m);
+  expect(made.err).toMatch(/^The folder \S*new is not there, and will be made\.$[^]*^denoise/m);
+  expect([there.code, made.code]).toEqual([0, 0]);
+});
+
 it.each([
   ["64X48", 64, 48],
   ["64*48", 64, 48],

@@ -1,6 +1,7 @@
 /** The commands beside generate as a user has them: dist/launch.js in processes of its own, with a tiny checkpoint. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cp } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
@@ -92,7 +93,11 @@ it("adapters lists what --adapter takes, the default first", async () => {
 });
 
 it("doctor says what is here, and whether the engine computes right", async () => {
-  const { code, out, err } = await cogwheel(["doctor", "--no-models", "--report", "doctor.json"]);
+  const { code, out, err } = await cogwheel(["doctor", "--no-models", "--report", "doctor.json"], {
+    XDG_CACHE_HOME: join(folder, "cache"), // nothing is kept but what the driver compiled
+    MESA_SHADER_CACHE_DIR: process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"),
+    COGWHEEL_TUNING: undefined,
+  });
   expect(code, err).toBe(0);
   expect(out).toMatch(/^Cogwheel \d/);
   expect(out).toMatch(/✓ f32: (\d+) of \1 reference cases pass\n/);

@@ -1,5 +1,6 @@
 /** What the command refuses before any work: results in each other's place or where they cannot be written, and latents of another run. */
 import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { visible } from "../../base/visible.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -64,6 +65,8 @@ export async function checkWritable(
   if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
   if (report !== undefined) await checkOutputFile(report, "--report");
   if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));
+  const folders = outs.filter((one) => !isPiped(one)).map((one) => dirname(resolve(one)));
+  for (const folder of new Set(folders)) if (!existsSync(folder)) say(visible(`The folder ${folder} is not there, and will be made.`));
 }
 
 /** Latents must have been made for this model and these sizes, and after some steps with this schedule and these adapters. */

@@ -4,8 +4,8 @@ import type { Plan } from "../../plan/compile.ts";
 import { hostRoom, roundedMemory } from "../host-room.ts";
 import type { TilingMode } from "../options.ts";
 import { machineBytes, type StageMemory } from "../requirements.ts";
-import { refuseIfTooLong } from "./memory.ts";
 import type { Model } from "./model.ts";
+import { refuseIfTooLong } from "./sequence.ts";
 import type { ClipPlanner } from "./share.ts";
 import { stagesOf, type Stages, type StageSizes, type Within } from "./stages.ts";
 
