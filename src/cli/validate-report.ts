@@ -116,7 +116,8 @@ function table(cases: readonly CaseResult[]): string {
         o ? limitOf(o) : (error ?? ""),
         o?.verdict ?? verdict,
       ]
-        .map((cell, column) => `<td>${column === 1 ? escaped(cell).replaceAll(".", ".<wbr>") : escaped(cell)}</td>`) // weights' names are long
+        // Names of weights are long.
+        .map((cell, column) => `<td>${column === 1 ? escaped(cell).replaceAll(".", ".<wbr>") : escaped(cell)}</td>`)
         .join(""),
     ),
   );
