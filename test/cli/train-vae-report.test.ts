@@ -91,6 +91,8 @@ it("draws PSNR between its least and its most, amounts from 0, one point as a do
   expect(labels(drawn([27.1, 27.12]))).toEqual(["0", "13.6", "27.1"]);
   expect(labels(drawn([27.1, 27.12], "least"))).toEqual(["27.10", "27.11", "27.12"]);
   expect(labels(drawn([30], "least"))).toEqual(["28.5", "30.0", "31.5"]);
+  expect(labels(drawn([1210]))).toEqual(["0", "605", "1210"]);
+  expect(labels(drawn([2.24e-6]))).toEqual(["0", "1.12e-6", "2.24e-6"]);
   expect(drawn([30], "least")).toMatch(/<circle cx="[\d.]+" cy="92\.0"/);
   const wide = drawn([-1234567.25, -1234567], "least");
   const [, at] = /<text x="([\d.]+)" y="[\d.]+" text-anchor="end">-1234567\.3</.exec(wide)!;

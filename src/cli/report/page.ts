@@ -174,10 +174,9 @@ function rangeOf(values: readonly number[], from: ChartFrom): [low: number, top:
 
 /** As short as they can be and still tell each from the next. */
 function labelsOf(ticks: readonly number[]): string[] {
-  const far = (v: number): boolean => Math.abs(v) < 1e-3 || Math.abs(v) >= 1e6;
   const plain = (text: string): string => (text.includes("e") ? String(Number(text)) : text);
   const shown = (digits: number): string[] =>
-    ticks.map((v) => (v === 0 ? "0" : far(v) ? v.toExponential(digits - 1) : plain(v.toPrecision(digits))));
+    ticks.map((v) => (v === 0 ? "0" : Math.abs(v) < 1e-3 ? v.toExponential(digits - 1) : plain(v.toPrecision(digits))));
   for (let digits = 3; digits < 8; digits++) if (new Set(shown(digits)).size === ticks.length) return shown(digits);
   return shown(8);
 }
