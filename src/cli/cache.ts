@@ -10,6 +10,8 @@ import { table } from "./terminal/table.ts";
 /** Characters of a prompt in the list. */
 const SHOWN = 60;
 
+const rewrittenText = (count: number): string => `${count} rewritten prompt${count === 1 ? "" : "s"}`;
+
 export async function listCache({ json }: { json?: boolean }): Promise<void> {
   const kept = await listPrompts();
   const training = await listClipResults();
@@ -49,7 +51,7 @@ export async function listCache({ json }: { json?: boolean }): Promise<void> {
   print(`${prompts.length} kept, ${bytesText(bytes, 1)} of at most ${bytesText(limitBytes)}, in ${visible(place)}`);
   const rewritten = await countEnhanced();
   if (rewritten?.count)
-    print(`${rewritten.count} rewritten prompts (--enhance), ${bytesText(rewritten.bytes, 1)}, in ${visible(rewritten.place)}`);
+    print(`${rewrittenText(rewritten.count)} (--enhance), ${bytesText(rewritten.bytes, 1)}, in ${visible(rewritten.place)}`);
   if (training?.files.length)
     print(
       `${training.files.length} encoded clips and captions for training, ${bytesText(bytesIn(training.files), 1)}, ` +
@@ -72,5 +74,5 @@ export async function clearTraining(): Promise<void> {
 export async function clearCache(): Promise<void> {
   const { files, bytes } = await clearPrompts();
   const rewritten = await clearEnhanced();
-  print(`${files} forgotten, ${bytesText(bytes, 1)}${rewritten ? `, and ${rewritten} rewritten prompts` : ""}`);
+  print(`${files} forgotten, ${bytesText(bytes, 1)}${rewritten ? `, and ${rewrittenText(rewritten)}` : ""}`);
 }
