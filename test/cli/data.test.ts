@@ -82,6 +82,13 @@ it("becomes a data set that trainers read, once and no more than once", { timeou
   expect(report.match(/<figure/g)!.length).toBe(5);
   expect(report).not.toContain("http");
 
+  const other = data(["report", "raw", "--out", "set", "--frames", "17", "--where", "motion > 99", "--json"]);
+  expect([other.status, JSON.parse(other.stdout).kept], other.stderr).toEqual([0, 0]);
+  expect(JSON.parse(other.stdout).report).toMatch(/report\.html$/);
+  expect(readFileSync(join(folder, "set/report.html"), "utf8")).toContain("dropped by motion &gt; 99: 5");
+  expect(readFileSync(join(folder, "set/metadata.jsonl"), "utf8"), "the data set stays").toBe(kept.join("\n"));
+  expect(data(args).status).toBe(0);
+
   const before = datasetOf("set");
   const ledger = readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8");
   const again = data(args);

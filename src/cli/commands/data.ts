@@ -55,7 +55,7 @@ const stage = (name: DataStage, help: string): CliCommand =>
   defineCommand<[string], DataFlags & CaptionFlags>({
     name,
     help,
-    declare: name === "run" || name === "caption" ? captionFlags : name === "filter" ? labelFlags : dataFlags,
+    declare: name === "run" || name === "caption" ? captionFlags : name === "filter" || name === "report" ? labelFlags : dataFlags,
     async run([from], flags) {
       if (name === "cut" && (await isFilm(from))) {
         const { printCuts } = await import("../data/cut-file.ts");
@@ -114,6 +114,7 @@ export const data: CliCommand = {
     stage("measure", "measure every clip: motion, sharpness, brightness, black bars, flicker"),
     stage("filter", "which clips stay, and what drops the others"),
     stage("caption", "caption the clips that stay, and write the data set (docs/captions.md)"),
+    stage("report", "write report.html anew: what stays, what dropped the others, captions that are there; no clip is written"),
     labelClips,
     exportTo,
     defineCommand<[string, string], { json?: boolean }>({

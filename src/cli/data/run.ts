@@ -13,12 +13,13 @@ import { captionJson, printCaptioned } from "./caption-told.ts";
 import type { LabelConfig } from "./label-keys.ts";
 import { type Labelled, labelJson, labelStage, printLabelled } from "./label-stage.ts";
 import { type Captioned, type CaptionFlags, captionStage, columnsOfCaption } from "./caption.ts";
+import { captionsThere, idOf } from "./captions-there.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import { type DataConfig, type DataFlags, readDataConfig } from "./config.ts";
 import { SOME_FAILED, withCuration } from "./session.ts";
 
-export type DataStage = "scan" | "cut" | "measure" | "filter" | "caption" | "run";
+export type DataStage = "scan" | "cut" | "measure" | "filter" | "caption" | "report" | "run";
 
 interface Done {
   readonly sources: readonly ScannedSource[];
@@ -33,9 +34,6 @@ interface Done {
   /** Path of the report. */
   readonly report?: string;
 }
-
-/** `videos/ID.mp4` */
-const idOf = (name: string): string => name.slice(name.lastIndexOf("/") + 1, name.lastIndexOf("."));
 
 export async function runStages(stage: DataStage, from: string, flags: DataFlags & CaptionFlags): Promise<number> {
   const config = await readDataConfig(from, flags);
@@ -74,13 +72,17 @@ async function upTo(
   if (labelled?.batch?.requests) return found;
   const captions = stage === "caption" || caption.url !== undefined || flags.queue !== undefined;
   if (labelled?.estimate) {
-    if (!captions || stage === "filter") return found;
+    if (!captions || stage === "filter" || stage === "report") return found;
     const all = curation.worthAsking(clips, LABEL_COLUMNS);
     return { ...found, captioned: await captionStage(curation, caption, all, await curation.write(all), flags, note) };
   }
   const selection = curation.select(clips);
   await curation.keepColumns(clips, selection);
   if (stage === "filter") return { ...found, selection };
+  if (stage === "report") {
+    const there = await captionsThere(curation.options.out);
+    return { ...found, selection, report: await writeCurationReport(curation, { sources: cut, clips, selection, ...there }) };
+  }
   const kept = clips.filter((_, i) => selection.reasons[i] === undefined);
   const written = await curation.write(kept);
   const captioned = captions ? await captionStage(curation, leftOver(caption, flags, labelled), kept, written, flags, note) : undefined;
@@ -123,7 +125,7 @@ function leftOver(caption: CaptionConfig, { maxCost, maxRequests }: DataFlags, l
 }
 
 function summaryOf(
-  { sources, cut, clips, labelled, selection, rows, uncaptioned, captioned }: Done,
+  { sources, cut, clips, labelled, selection, rows, uncaptioned, captioned, report }: Done,
   curation: Curation,
 ): Record<string, unknown> {
   return {
@@ -135,6 +137,7 @@ function summaryOf(
     ...(labelled ? { label: labelJson(labelled) } : {}),
     ...(selection ? { kept: selection.kept, dropped: selection.dropped } : {}),
     ...(rows === undefined ? {} : { rows, uncaptioned }),
+    ...(report === undefined ? {} : { report }),
     ...(captioned ? { caption: captionJson(captioned) } : {}),
   };
 }
@@ -167,8 +170,8 @@ function printDone(
   if (rows !== undefined) {
     print(`${count(rows, "clip")} in the data set${uncaptioned ? `, ${uncaptioned} of them without a caption` : ""}`);
     printPath(out);
-    if (report !== undefined) printPath(report);
   }
+  if (report !== undefined) printPath(report);
 }
 
 const count = (n: number, one: string, many = `${one}s`): string => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
