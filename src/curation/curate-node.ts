@@ -13,8 +13,8 @@ import { openOutput } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { type Curves, decodeCurves } from "./curves/columns.ts";
 import { CURVES_VERSION } from "./curves/read.ts";
-import { clipsOf, type PlannedClip, shotsOf } from "./cuts/clips.ts";
-import { type DetectorName, detectTransitions, type Transition } from "./cuts/detect.ts";
+import { clipsOf, shotsOf, whyNone } from "./cuts/clips.ts";
+import { type DetectorName, detectTransitions } from "./cuts/detect.ts";
 import type { ShotNetwork } from "./cuts/network.ts";
 import { scoreFilm } from "./cuts/score-node.ts";
 import { placed, removeParts, sizeOf } from "./dataset/files-node.ts";
@@ -30,7 +30,7 @@ import { handCaptions } from "./scan/captions-node.ts";
 import { filesIn, type FoundFile } from "./scan/walk-node.ts";
 import type { RefusedFile } from "./refused.ts";
 import type { CaptionColumns, CutSource, ScannedSource, ScoredClip, WrittenClip } from "./results.ts";
-import type { MediaFacts, Source, StageResult } from "./types.ts";
+import type { MediaFacts, Source, StageError, StageResult } from "./types.ts";
 import { WorkPool } from "./work/pool-node.ts";
 
 /** What a curation works on, and how. */
@@ -50,9 +50,9 @@ export interface CurationOptions {
   onProgress?(stage: string, done: number, detail?: string): void;
 }
 
-const CUTTER_VERSION = 1;
+const CUTTER_VERSION = 2;
 const SCAN_VERSION = 1;
-const CUT_VERSION = 1;
+const CUT_VERSION = 2;
 const SCORED_VERSION = 1;
 export const WORK_FOLDER = ".curation";
 /** In it: a line for each clip of the last run. */
@@ -99,7 +99,7 @@ export class Curation implements AsyncDisposable {
       const source = await this.#sourceOf(file);
       if (!source) return undefined;
       const key = resultKey("scan", SCAN_VERSION, {}, [source.hash]);
-      const result = await this.#stage<MediaFacts>("scan", key, source.hash, async () => {
+      const result = await this.#stage<MediaFacts>("scan", key, source, async () => {
         const value = await this.#pool.run({ path: file.full, name: file.path, task: { task: "scan" } });
         return value as unknown as MediaFacts;
       });
@@ -115,7 +115,7 @@ export class Curation implements AsyncDisposable {
         continue;
       }
       byHash.set(source.hash, source.path);
-      if (result.error) this.#refuse(source.path, "scan", result.error.message);
+      if (result.error) this.#refuse(source.path, "scan", result.error);
       else sources.push({ source, facts: result.value!, full, key: result.key });
     }
     return sources;
@@ -132,20 +132,23 @@ export class Curation implements AsyncDisposable {
       const read = await this.#stage<{ frames: number; end: number; bytes: number }>(
         "curves",
         curvesKey,
-        source.hash,
+        source,
         async () => (await this.#pool.run({ path: full, name: source.path, task: { task: "curves" }, to: file })) as never,
         ({ bytes }) => sizeOf(file) === bytes,
       );
-      if (read.error) return this.#refuse(source.path, "curves", read.error.message);
+      if (read.error) return this.#refuse(source.path, "curves", read.error);
       const scored = facts.kind === "film" ? await this.#scores(scanned, read.value!.frames, options.detectors) : undefined;
-      if (scored?.error) return this.#refuse(source.path, "cut", scored.error.message);
+      if (scored?.error) return this.#refuse(source.path, "cut", scored.error);
       const key = resultKey("cut", CUT_VERSION, params, [curvesKey, ...(scored ? [scored.key] : [])]);
-      const result = await this.#stage<{ transitions: Transition[]; clips: PlannedClip[] }>("cut", key, source.hash, async () => {
+      type Found = Pick<CutSource, "transitions" | "clips" | "none">;
+      const result = await this.#stage<Found>("cut", key, source, async () => {
         const curves = await this.curvesAt(file);
         const transitions = facts.kind === "picture" ? [] : detectTransitions(curves, options, await scored?.read());
-        return { transitions, clips: clipsOf(source.hash, facts, curves, shotsOf(curves, transitions), options) };
+        const shots = shotsOf(curves, transitions);
+        const clips = clipsOf(source.hash, facts, curves, shots, options);
+        return { transitions, clips, ...(clips.length ? {} : { none: whyNone(curves, shots, options) }) };
       });
-      if (result.error) return this.#refuse(source.path, "cut", result.error.message);
+      if (result.error) return this.#refuse(source.path, "cut", result.error);
       return { ...scanned, curves: file, curvesKey, frames: read.value!.frames, ...result.value! };
     });
     return cut.filter((one) => one !== undefined);
@@ -156,7 +159,7 @@ export class Curation implements AsyncDisposable {
     { source, full, key: parent }: ScannedSource,
     frames: number,
     detectors: readonly DetectorName[],
-  ): Promise<{ key: string; error?: { message: string }; read(): Promise<Float32Array> } | undefined> {
+  ): Promise<{ key: string; error?: StageError; read(): Promise<Float32Array> } | undefined> {
     const { network, signal } = this.options;
     if (!network || !detectors.includes("transnet")) return undefined;
     const key = resultKey("scores", SCORED_VERSION, { network: network.key }, [parent]);
@@ -164,7 +167,7 @@ export class Curation implements AsyncDisposable {
     const { error } = await this.#stage<{ bytes: number }>(
       "scores",
       key,
-      source.hash,
+      source,
       () => scoreFilm(this.#pool, { path: full, name: source.path, frames, to: file }, network, signal),
       ({ bytes }) => sizeOf(file) === bytes,
     );
@@ -180,7 +183,7 @@ export class Curation implements AsyncDisposable {
       const rows: Omit<ScoredClip, "columns">[] = [];
       for (const clip of of.clips) {
         const key = `${measured}.${clip.id}`;
-        const { value } = await this.#stage<Pick<ScoredClip, "scores" | "hashes">>("measure", key, clip.id, async () => {
+        const { value } = await this.#stage<Pick<ScoredClip, "scores" | "hashes">>("measure", key, { hash: clip.id }, async () => {
           curves ??= await this.curvesAt(of.curves);
           const { from, to } = clip;
           const at = (share: number): string => curves!.hash(Math.min(to - 1, Math.round(from + share * (to - 1 - from))));
@@ -262,14 +265,14 @@ export class Curation implements AsyncDisposable {
       const result = await this.#stage<Omit<WrittenClip, "file">>(
         "clip",
         key,
-        id,
+        { hash: id, path: of.source.path },
         async () => {
           const task = { task: "cut", span: { start, end, frames, fps }, copy: copies } as const;
           return (await this.#pool.run({ path: of.full, name: of.source.path, task, to: file })) as never;
         },
         ({ bytes }) => sizeOf(file) === bytes,
       );
-      if (result.error) return this.#refuse(`${of.source.path} ${start}–${end} s`, "clip", result.error.message);
+      if (result.error) return this.#refuse(`${of.source.path} ${start}–${end} s`, "clip", result.error, of.source.path);
       return { ...result.value!, file };
     });
   }
@@ -332,7 +335,9 @@ export class Curation implements AsyncDisposable {
     return join(this.options.out, WORK_FOLDER, kind, name);
   }
 
-  #refuse(path: string, stage: string, message: string): undefined {
+  /** @param name of the file, where `path` says more */
+  #refuse(path: string, stage: string, { message: said, name: old }: StageError, name = path): undefined {
+    const message = old === undefined || old === name ? said : said.replace(`] ${old}`, () => `] ${name}`);
     const known = this.refused.some((one) => one.path === path && one.stage === stage && one.message === message);
     if (!known) this.refused.push({ path, stage, message });
     return undefined;
@@ -341,23 +346,33 @@ export class Curation implements AsyncDisposable {
   /** A file by its content. What was not changed since it was last hashed is not hashed again. */
   async #sourceOf(file: FoundFile): Promise<Source | undefined> {
     const { path, full, bytes, changed, error } = file;
-    if (error !== undefined)
-      return this.#refuse(path, "scan", `[scan] ${path} must be a file that can be read, got ${error}; remove it, or give rights to it`);
+    if (error !== undefined) {
+      const message = `[scan] ${path} must be a file that can be read, got ${error}; remove it, or give rights to it`;
+      if (this.ledger.of(path).at(-1)?.error?.message !== message)
+        this.ledger.append({
+          stage: "file",
+          key: resultKey("file", 1, { path, error }, []),
+          of: path,
+          error: { message, retry: true },
+          ms: 0,
+        });
+      return this.#refuse(path, "scan", { message });
+    }
     const key = resultKey("file", 1, { path, bytes, changed }, []);
     const { value, error: failed } = await this.#stage<{ hash: string }>(
       "file",
       key,
-      path,
+      { hash: path },
       async () => (await this.#pool.run({ path: full, name: path, task: { task: "digest" } })) as never,
     );
-    return failed ? this.#refuse(path, "scan", failed.message) : { hash: value!.hash, path, bytes };
+    return failed ? this.#refuse(path, "scan", failed) : { hash: value!.hash, path, bytes };
   }
 
-  /** A result of the ledger's, where it has one that holds; else the work is done and written down. */
+  /** A result of the ledger's, where it has one that holds; else the work is done and written down. @param of what, and what messages call it */
   async #stage<Value>(
     stage: string,
     key: string,
-    of: string,
+    { hash: of, path: name }: { readonly hash: string; readonly path?: string },
     work: () => Promise<Value>,
     holds: (value: Value) => boolean = () => true,
   ): Promise<StageResult<Value>> {
@@ -375,7 +390,10 @@ export class Curation implements AsyncDisposable {
     } catch (error) {
       this.options.signal?.throwIfAborted();
       if (!(error instanceof CogwheelError)) throw error;
-      return row({ error: { message: error.message, ...((error as { retry?: boolean }).retry ? { retry: true } : {}) } });
+      const { retry, twice } = error as { retry?: true; twice?: true };
+      const again = twice && this.ledger.of(of).some((one) => one.key === key && one.error?.twice);
+      const passes = twice ? { twice, ...(again ? {} : { retry: true as const }) } : retry ? { retry } : {};
+      return row({ error: { message: error.message, ...passes, ...(name === undefined ? {} : { name }) } });
     }
   }
 

@@ -22,6 +22,8 @@ export interface CutSource extends ScannedSource {
   readonly frames: number;
   readonly transitions: readonly Transition[];
   readonly clips: readonly PlannedClip[];
+  /** Why there are none. */
+  readonly none?: string;
 }
 
 /** A clip with what was measured of it, after `measure`. */

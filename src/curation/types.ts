@@ -93,6 +93,10 @@ export interface StageError {
   readonly message: string;
   /** Something outside the data (a full disk, an endpoint that is away): the next run tries again. */
   readonly retry?: true;
+  /** It may be the machine's fault or the data's: where the next run comes to the same, it holds. */
+  readonly twice?: true;
+  /** What the message calls the file that this came of: another of the same content has the same result. */
+  readonly name?: string;
 }
 
 /** What was asked of a paid endpoint, and what that cost. */

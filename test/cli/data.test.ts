@@ -1,7 +1,7 @@
 /** `cogwheel data` as a user has it: drawn films of several shots become a data set; killed at any moment, the same one. */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import { copyFile, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -167,17 +167,38 @@ it("names what it refuses, does the rest, and says so by its exit code", { timeo
   await writeFile(join(odd, "film.m3u8"), "#EXTM3U\n#EXTINF:4,\nhttps://example.com/part0.ts\n");
   await writeFile(join(odd, "secret.mp4"), whole.subarray(1));
   chmodSync(join(odd, "secret.mp4"), 0);
+  symlinkSync("/dev/zero", join(odd, "zeros.mp4"));
+  const short = drawnFilm([{ seed: 9, frames: 1 }], { width: 96, height: 64 });
+  await encodeVideo(short.frames, { path: join(odd, "short.mp4"), fps: 12 });
   const ran = data(["run", "odd", "--out", "odd-set", "--frames", "17", "--json"]);
   expect(ran.status, ran.stderr).toBe(3);
-  const { refused, rows } = JSON.parse(ran.stdout) as { refused: { path: string; message: string }[]; rows: number };
+  interface Told {
+    refused: { path: string; message: string }[];
+    rows: number;
+    cuts: { file: string; none?: string }[];
+  }
+  const { refused, rows, cuts: found } = JSON.parse(ran.stdout) as Told;
   expect(rows).toBe(3);
+  expect(found.filter(({ none }) => none)).toEqual([
+    { file: "short.mp4", cuts: [], none: expect.stringMatching(/^its longest shot has 0.08 s, a clip has 2 s at least/) as string },
+  ]);
   const said = Object.fromEntries(refused.map(({ path, message }) => [path, message]));
   expect(said["empty.mp4"]).toContain("got 0 bytes; download or copy it again");
   expect(said["film.mp4"]).toContain("got AVI; convert it to MP4");
   expect(said["a name\nof two lines.ogv"]).toContain("got Ogg");
   expect(said["cut off.mp4"]).toMatch(/must be whole, got \d+ pictures that can be decoded of 108; download or copy it again/);
-  expect(Object.keys(said).sort()).toEqual(["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.m3u8", "film.mp4", "secret.mp4"]);
+  const names = ["a name\nof two lines.ogv", "cut off.mp4", "empty.mp4", "film.m3u8", "film.mp4", "secret.mp4", "zeros.mp4"];
+  expect(Object.keys(said).sort()).toEqual(names);
   expect(said["film.m3u8"]).toContain("got an HLS playlist, which only names parts of a film; join them");
+  // Each has its reason in the ledger, once however often it is looked at; one that was renamed is told by its new name.
+  await rename(join(odd, "film.mp4"), join(odd, "renamed.mp4"));
+  const scanned = data(["scan", "odd", "--out", "odd-set"]);
+  expect(scanned.status, scanned.stderr).toBe(3);
+  expect(scanned.stdout).toContain("refused: renamed.mp4\n  [scan] renamed.mp4 must be a film or a picture that can be read here, got AVI");
+  expect(scanned.stdout).toContain("refused: a name\\nof two lines.ogv\n");
+  expect(scanned.stdout).toMatch(/\ngood\.mp4 +H\.264 in MP4 +96×64 +12 +9\.00\n/);
+  const lines = readFileSync(join(folder, "odd-set/.curation/ledger.jsonl"), "utf8").split("\n");
+  expect(lines.filter((line) => line.includes("a device or a pipe, which may never end"))).toHaveLength(1);
 });
 
 it("moves a threshold without decoding again, and tells what it dropped", { timeout: 60_000 }, () => {

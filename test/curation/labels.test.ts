@@ -92,6 +92,10 @@ it("an estimate from twenty clips in earnest, and a limit that ends the run befo
   const told = await estimateLabels(many, account, work);
   expect(told).toMatchObject({ clips: 40, measured: 20, requests: 40, inputTokens: 4000 });
   expect(told.cost).toBeCloseTo(0.04);
+  // Asked again it takes nothing, and tells the time that it took.
+  const again = await estimateLabels(many, account, work);
+  expect(again).toMatchObject({ requests: 40, inputTokens: 4000, failed: [] });
+  expect(again.seconds).toBeGreaterThan(0);
   await expect(labelAll(many, work)).rejects.toThrow("requests must stay within maxRequests, got 21 sent");
   expect(server.asked).toHaveLength(21);
 });

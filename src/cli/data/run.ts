@@ -14,6 +14,8 @@ import type { LabelConfig } from "./label-keys.ts";
 import { type Labelled, labelJson, labelStage, printLabelled } from "./label-stage.ts";
 import { type Captioned, type CaptionFlags, captionStage, columnsOfCaption } from "./caption.ts";
 import { captionsThere, idOf } from "./captions-there.ts";
+import { visible } from "../../base/visible.ts";
+import { printFound } from "./found-told.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
 import { type DataConfig, type DataFlags, readDataConfig } from "./config.ts";
@@ -40,9 +42,10 @@ export async function runStages(stage: DataStage, from: string, flags: DataFlags
   return await withCuration(config, async (curation, note) => {
     const done = await upTo(stage, curation, config.stages, flags, note);
     if (flags.json) printJson(summaryOf(done, curation));
-    else printDone(done, curation, config.out);
+    else printDone(done, curation, { out: config.out, stage });
     const asked = [...(done.captioned?.captions.values() ?? []), ...(done.labelled?.labels.values() ?? [])];
-    const failed = asked.some((one) => "error" in one && one.error !== undefined);
+    const unanswered = [done.captioned, done.labelled].some((one) => one?.estimate?.failed.length);
+    const failed = unanswered || asked.some((one) => "error" in one && one.error !== undefined);
     return curation.refused.length || failed ? SOME_FAILED : 0;
   });
 }
@@ -132,7 +135,7 @@ function summaryOf(
     sources: sources.map(({ source, facts }) => ({ ...source, ...facts })),
     copies: Object.fromEntries(curation.copies),
     refused: curation.refused,
-    ...(cut ? { cuts: cut.map(({ source, transitions }) => ({ file: source.path, cuts: transitions.map(({ at }) => at) })) } : {}),
+    ...(cut ? { cuts: cut.map(cutsOf) } : {}),
     ...(clips ? { clips: clips.map(({ columns }) => columns) } : {}),
     ...(labelled ? { label: labelJson(labelled) } : {}),
     ...(selection ? { kept: selection.kept, dropped: selection.dropped } : {}),
@@ -142,16 +145,24 @@ function summaryOf(
   };
 }
 
+/** Its changes of shot, and why it gives no clip, where it gives none. */
+const cutsOf = ({ source, transitions, none }: CutSource): { file: string; cuts: number[]; none?: string } => ({
+  file: source.path,
+  cuts: transitions.map(({ at }) => at),
+  ...(none === undefined ? {} : { none }),
+});
+
 function printDone(
   { sources, cut, clips, labelled, selection, rows, uncaptioned, captioned, report }: Done,
   curation: Curation,
-  out: string,
+  { out, stage }: { readonly out: string; readonly stage: DataStage },
 ): void {
   const seconds = sources.reduce((sum, { facts }) => sum + facts.duration, 0);
   print(
     `${count(sources.length, "source")}, ${(seconds / 60).toFixed(1)} minutes; ${count(curation.copies.size, "copy", "copies")} of them`,
   );
-  for (const { path, message } of curation.refused) print(`refused: ${path}\n  ${message}`);
+  for (const { path, message } of curation.refused) print(`refused: ${visible(path)}\n  ${visible(message)}`);
+  printFound(stage, sources, cut, clips);
   if (cut) {
     const changes = cut.reduce((sum, { transitions }) => sum + transitions.length, 0);
     print(
@@ -160,6 +171,9 @@ function printDone(
         "clip",
       )}`,
     );
+    const none = cut.filter((one) => one.none !== undefined);
+    for (const one of none.slice(0, NAMED)) print(`no clip: ${visible(one.source.path)}\n  ${one.none}`);
+    if (none.length > NAMED) print(`… and ${count(none.length - NAMED, "source")} more without a clip; --json names them`);
   }
   if (labelled) printLabelled(labelled);
   if (clips && selection) {
@@ -173,5 +187,8 @@ function printDone(
   }
   if (report !== undefined) printPath(report);
 }
+
+/** Sources without clips that are named. */
+const NAMED = 20;
 
 const count = (n: number, one: string, many = `${one}s`): string => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

@@ -2,11 +2,14 @@
 import { basename, join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { isObject } from "../../base/json-scan.ts";
+import { visible } from "../../base/visible.ts";
 import { isCurated, WORK_FOLDER } from "../../curation/curate-node.ts";
 import { fileLedgerStore } from "../../curation/ledger/ledger-node.ts";
 import { Ledger } from "../../curation/ledger/ledger.ts";
 import { type ClipStory, clipsLike, storyOf } from "../../curation/ledger/story.ts";
 import type { LabelValue } from "../../curation/label/label.ts";
+import type { CaptionValue } from "../../curation/caption/record.ts";
+import { DUPLICATE } from "../../curation/dataset/select.ts";
 import type { StageResult } from "../../curation/types.ts";
 import { print, printJson } from "../terminal/output.ts";
 
@@ -28,18 +31,23 @@ export async function tellWhy(out: string, clip: string, json: boolean): Promise
     );
   const story = storyOf(ledger, like[0]!)!;
   if (json) printJson(story);
-  else for (const line of linesOf(story)) print(line);
+  else for (const line of linesOf(story)) print(visible(line));
 }
 
 /** A line a result; of those that were said anew, the last alone. */
 function linesOf({ id, source, files, results }: ClipStory): string[] {
-  const last = new Map(results.map((result) => [result.stage, result]));
+  // Frames have a caption each, by their own keys.
+  const last = new Map(results.map((result) => [result.stage === "caption.frame" ? result.key : result.stage, result]));
   return [
     `clip ${id}`,
     `of ${files.join(", ") || "a file that is gone"} (sha256 ${source})`,
     ...[...last.values()].flatMap((one) => wordsOf(one, id)),
   ];
 }
+
+const captionWords = ({ text, violations, model, asked, tries }: CaptionValue): string =>
+  `“${text}”, by ${model ?? asked}${tries.length > 1 ? ` after ${tries.length} tries` : ""}` +
+  (violations?.length ? `; it breaks: ${violations.join(", ")}` : "");
 
 function wordsOf({ stage, value, error, ms }: StageResult, id: string): string[] {
   const said = (text: string): string[] => [`${stage.padEnd(8)} ${text}${ms > 0 ? ` (${ms} ms)` : ""}`];
@@ -72,8 +80,14 @@ function wordsOf({ stage, value, error, ms }: StageResult, id: string): string[]
       return said(`aesthetic ${aesthetic}, ${named.join(", ")}, by ${model ?? asked}`);
     }
     case "select":
-      return said(value["reason"] === null ? `stays by ${value["where"] ?? "no filter"}` : `dropped by ${String(value["reason"])}`);
+      return said(
+        value["reason"] === null
+          ? `stays by ${value["where"] ?? "no filter"}`
+          : `dropped by ${String(value["reason"])}${value["reason"] === DUPLICATE ? ` of ${String(value["duplicate_of"])}` : ""}`,
+      );
     default:
+      // What was asked of a model stands in the ledger, and --json has it.
+      if (stage.startsWith("caption.")) return said(captionWords(value as unknown as CaptionValue));
       return said(
         Object.entries(value)
           .map(([name, one]) => `${name} ${typeof one === "string" ? one : JSON.stringify(one)}`)

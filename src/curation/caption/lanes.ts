@@ -64,28 +64,33 @@ export interface AskedEstimate {
   readonly outputTokens: number;
   readonly cost: number;
   readonly seconds: number;
+  /** Of those that were asked about, why there is no answer. */
+  readonly failed: readonly { readonly id: string; readonly error: string }[];
 }
 
 /**
  * Asks about some clips in earnest, which the run then has already, and tells what all of them will take. They are drawn by their ids, so
  * that a second estimate asks nothing anew.
- * @param stage the ledger's stages whose names begin so are what is estimated
+ * @param stage the ledger's stages whose names begin so are what is estimated @param lanes requests that are under way at a time
  */
 export async function estimated<Clip extends { readonly id: string }>(
   clips: readonly Clip[],
   ledger: Ledger,
-  stage: string,
+  { stage, lanes }: { readonly stage: string; readonly lanes: number },
   account: Account,
-  ask: (some: readonly Clip[]) => Promise<unknown>,
+  ask: (some: readonly Clip[]) => Promise<ReadonlyMap<string, object>>,
 ): Promise<AskedEstimate> {
   if (clips.length === 0) throw new CogwheelError("caption", "an estimate must have clips, got none; look at what was filtered out");
   const some = clips.toSorted((a, b) => (digest(a.id) < digest(b.id) ? -1 : 1)).slice(0, ESTIMATE_CLIPS);
   const before = account.spent;
   const began = performance.now();
-  await ask(some);
+  const answers = await ask(some);
   const took = between(before, account.spent);
   const scale = clips.length / some.length;
-  const taken = took.requests > 0 ? took : ledgerCost(some, ledger, stage);
+  const [taken, seconds] =
+    took.requests > 0
+      ? [took, (performance.now() - began) / 1000]
+      : [ledgerCost(some, ledger, stage), ledgerSeconds(some, ledger, stage) / lanes];
   return {
     clips: clips.length,
     measured: some.length,
@@ -93,7 +98,8 @@ export async function estimated<Clip extends { readonly id: string }>(
     inputTokens: Math.ceil(taken.inputTokens * scale),
     outputTokens: Math.ceil(taken.outputTokens * scale),
     cost: taken.cost * scale,
-    seconds: ((performance.now() - began) / 1000) * scale,
+    seconds: seconds * scale,
+    failed: [...answers].flatMap(([id, one]) => ("error" in one && typeof one.error === "string" ? [{ id, error: one.error }] : [])),
   };
 }
 
@@ -103,6 +109,13 @@ const between = (a: Account["spent"], b: Account["spent"]): Account["spent"] => 
   outputTokens: b.outputTokens - a.outputTokens,
   cost: b.cost - a.cost,
 });
+
+/** How long their requests took, one after another. */
+const ledgerSeconds = (clips: readonly { readonly id: string }[], ledger: Ledger, of: string): number =>
+  clips.reduce(
+    (total, { id }) => ledger.of(id).reduce((sum, { stage, cost, ms }) => sum + (stage.startsWith(of) && cost ? ms / 1000 : 0), total),
+    0,
+  );
 
 /** What the same clips took when they were asked for. */
 function ledgerCost(clips: readonly { readonly id: string }[], ledger: Ledger, of: string): Account["spent"] {

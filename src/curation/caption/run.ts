@@ -62,4 +62,4 @@ export async function captionAll(clips: readonly CaptionClip[], options: Caption
 
 /** Asks for some clips' captions in earnest, which the run then has already, and tells what all of them will take. */
 export const estimateCaptions = (clips: readonly CaptionClip[], account: Account, options: CaptionAllOptions): Promise<AskedEstimate> =>
-  estimated(clips, options.ledger, "caption.", account, (some) => captionAll(some, options));
+  estimated(clips, options.ledger, { stage: "caption.", lanes: options.lanes }, account, (some) => captionAll(some, options));

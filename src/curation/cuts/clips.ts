@@ -72,6 +72,13 @@ export function clipsOf(source: string, facts: MediaFacts, curves: Curves, shots
   return clips;
 }
 
+/** Why a film gives no clip. */
+export function whyNone(curves: Curves, shots: readonly Shot[], { shortest }: ClipLengths): string {
+  const longest = shots.reduce((most, { from, to }) => Math.max(most, curves.timeOf(to) - curves.seconds[from]!), 0);
+  if (longest === 0) return "it has no shot: all of it is black, or part of a fade or another gradual change";
+  return `its longest shot has ${Number(longest.toFixed(2))} s, a clip has ${shortest} s at least (cut.shortest), beside margins`;
+}
+
 /** The frame that a clip begins at: a key frame that copying can begin at where one is near, else the first. */
 function beginIn(curves: Curves, shot: Shot, first: number, options: ClipLengths): number {
   const { keys, breaks, frames } = curves;

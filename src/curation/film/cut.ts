@@ -75,9 +75,12 @@ export async function encodeClip(
 ): Promise<CutClip> {
   let count = 0;
   let size = { width: 0, height: 0 };
+  // MKV and WebM round times to milliseconds, a rate is rounded too: a picture counts from a quarter of a frame before its time, else one
+  // that is told a little late is left out, and the one before it is there twice.
+  const early = 0.25 / fps;
   async function* atRate(): AsyncGenerator<Frame, void, undefined> {
     let before: ReadFrame | undefined;
-    const until = (seconds: number): boolean => start + count / fps < seconds - SAME;
+    const until = (seconds: number): boolean => start + count / fps < seconds - early;
     for await (const picture of pictures) {
       progress();
       const seconds = picture.seconds ?? 0;

@@ -48,8 +48,7 @@ export async function openFilm(source: MediaSource, name: string, more: readonly
   try {
     const format = await input.getFormat();
     const track = await input.getPrimaryVideoTrack();
-    if (!track)
-      throw new CogwheelError("scan", `${name} must have a video track, got ${await tracksOf(input)}; remove it, or give the film`);
+    if (!track) throw new CogwheelError("scan", `${name} must have a video track, got ${await withoutFilm(input, format.name)}`);
     const codec = await track.getCodec();
     const config = codec && (await track.getDecoderConfig());
     const supported =
@@ -75,17 +74,32 @@ export async function openFilm(source: MediaSource, name: string, more: readonly
 export function refused(error: unknown, name: string): CogwheelError {
   if (error instanceof CogwheelError) return error;
   const said = error instanceof Error ? error.message : String(error);
+  if (/^Encrypted media/.test(said))
+    return new CogwheelError("scan", `${name} must not be encrypted, got pictures that want a key; give the film without encryption`, {
+      cause: error,
+    });
   return new CogwheelError(
     "scan",
-    `${name} must be a whole MP4, MOV, MKV, WebM or MPEG-TS, got ${said}; ` +
+    `${name} must be a whole MP4, MOV, MKV, WebM or MPEG-TS, got ${wordsFor(said)}; ` +
       "download or copy it again, or convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)",
     { cause: error },
   );
 }
 
-async function tracksOf(input: Input): Promise<string> {
-  const audio = (await input.getTracks()).filter((track) => track.isAudioTrack()).length;
-  return audio ? "sound alone" : "none";
+/** What the demuxer takes for granted says nothing to who has the file. */
+const wordsFor = (said: string): string =>
+  /^Assertion failed/.test(said) ? "parts that contradict each other, as of a film that is damaged or encrypted" : said;
+
+/** What a container has in place of a film, and what to do about it. */
+async function withoutFilm(input: Input, container: string): Promise<string> {
+  if ((await input.getTracks()).some((track) => track.isAudioTrack())) return "sound alone; remove it, or give the film";
+  // Such streams carry a number where others name their codec, and the demuxer tells of those alone that it knows.
+  if (container === "MPEG Transport Stream")
+    return (
+      "none in a codec that can be decoded here (broadcasts have MPEG-2); " +
+      "convert it to H.264 (ffmpeg -i FILE -c:v libx264 -crf 12 film.mp4)"
+    );
+  return "none, as of a file that was cut off before its index; download or copy it again";
 }
 
 /** Packets of a film as they are stored: in the order of decoding. Times are the container's, in seconds. */

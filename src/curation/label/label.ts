@@ -111,4 +111,4 @@ export const labelAll = (clips: readonly CaptionClip[], work: LabelWork): Promis
 
 /** Labels some clips in earnest, which the run then has already, and tells what all of them will take. */
 export const estimateLabels = (clips: readonly CaptionClip[], account: Account, work: LabelWork): Promise<AskedEstimate> =>
-  estimated(clips, work.ledger, "label", account, (some) => labelAll(some, work));
+  estimated(clips, work.ledger, { stage: "label", lanes: work.lanes }, account, (some) => labelAll(some, work));

@@ -141,9 +141,10 @@ class Child {
   #why({ name, limits }: ChildRequest): CogwheelError {
     const reason = this.#reason;
     if (reason === "stalled")
-      return new CogwheelError(
-        "scan",
-        `${name} must be read further within ${limits.seconds} s, got no progress; convert it, or remove it`,
+      return Object.assign(
+        new CogwheelError("scan", `${name} must be read further within ${limits.seconds} s, got no progress; convert it, or remove it`),
+        // The machine may have been busy, or a disk of a network away.
+        { twice: true },
       );
     if (reason === "memory" || /heap out of memory/i.test(this.#said))
       return new CogwheelError("scan", `${name} must be read in ${limits.memory / 2 ** 30} GiB of memory, got more; convert it, or cut it`);
