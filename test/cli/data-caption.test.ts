@@ -38,6 +38,11 @@ it("captions the clips that stay, with the key out of the environment, once and 
   const report = readFileSync(join(folder, "set/report.html"), "utf8");
   expect(report).toContain("<th>models</th><td>8 requests, 800 tokens in, 160 out</td>");
   expect(report.match(/frames? as (?:it was|they were) described/g)).toHaveLength(2);
+  const { file_name } = all.find(({ caption_source }) => caption_source === "tiny");
+  const why = await data(["why", "set", file_name]);
+  expect(why.out).toMatch(/\ncaption\.short “Blotches drift\.”, by tiny/);
+  expect(why.out.match(/\ncaption\.frame “Blotches drift\.”, by tiny/g)!.length, "each frame's").toBeGreaterThan(1);
+  expect(why.out).not.toContain('"request"');
   const written =
     readFileSync(join(folder, "set/.curation/ledger.jsonl"), "utf8") + readFileSync(join(folder, "set/metadata.jsonl"), "utf8");
   expect(written + made.out + made.err + estimate.out + estimate.err).not.toMatch(/k-secret|hidden/);

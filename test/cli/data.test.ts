@@ -222,11 +222,14 @@ it("prints the changes of shot of one file, and cuts nothing", { timeout: 30_000
   expect(JSON.parse(printed.stdout)).toEqual({ file: "raw/first.mp4", fps: 12, frames: 108, cuts: cuts.get("first.mp4") });
   const refused = data(["cut", "raw/first.txt", "--json"]);
   expect([refused.status, refused.stdout]).toEqual([1, ""]);
+  const endless = data(["cut", "/dev/zero", "--json"]);
+  expect([endless.status, endless.stderr]).toEqual([1, expect.stringContaining("/dev/zero must be a file, got a device or a pipe")]);
 });
 
 it("refuses a key that there is none of, with the nearest, and a folder that is none", async () => {
   await writeFile(join(folder, "config.json"), JSON.stringify({ videos: "raw", out: "x", cut: { ratoi: 3 } }));
   expect(data(["run", "config.json"]).stderr).toContain('a key must be one of those in docs/data.md, got "ratoi"; the nearest is ratio');
+  expect(data(["run", "raw/first.mp4", "--out", "x"]).stderr).toContain("got a file that is neither: raw/first.mp4; name its folder");
   expect(data(["run", "nowhere", "--out", "x"]).stderr).toContain("[data] the first argument must be a config or a folder of videos");
   for (const where of ["motoin > 1", "scores.motoin > 1", "width > 1 || `motoin` > 1"])
     expect(data(["run", "raw", "--out", "x", "--where", where]).stderr, where).toMatch(

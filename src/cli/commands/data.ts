@@ -47,9 +47,9 @@ const captionFlags = (command: Command): Command =>
     .option("--queue <address>", "ask for captions over a queue: its workers ask servers of their own (worker --caption-url)")
     .option("--equal-captions", "allow one caption for clips of several sources");
 
-/** A file that is no config. */
+/** What is there and is no config; a pipe or a device is refused as what it is. */
 const isFilm = async (path: string): Promise<boolean> =>
-  !/\.json$/i.test(path) && ((await stat(path).catch(() => undefined))?.isFile() ?? false);
+  !/\.json$/i.test(path) && (await stat(path).catch(() => undefined))?.isDirectory() === false;
 
 const stage = (name: DataStage, help: string): CliCommand =>
   defineCommand<[string], DataFlags & CaptionFlags>({

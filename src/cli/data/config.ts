@@ -1,5 +1,5 @@
 /** The config of `cogwheel data`: a file, or a folder of videos for which everything is as it is by default, and flags over either. */
-import { stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
 import { parseJsonObject } from "../../base/json-scan.ts";
@@ -51,6 +51,11 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
   const facts = await stat(from).catch(() => undefined);
   if (!facts)
     throw new CogwheelError("data", `the first argument must be a config or a folder of videos, got none at ${from}; check the path`);
+  if (facts.isFile() && !(await beginsAsJson(from)))
+    throw new CogwheelError(
+      "data",
+      `the first argument must be a config or a folder of videos, got a file that is neither: ${from}; name its folder`,
+    );
   const told: Record<string, unknown> = facts.isDirectory() ? { videos: from } : await readFileOf(from);
   checkDataKeys(told, from);
   const { out, jobs, frames, fps, where, detectors, transnet, text, labelUrl, labelModel } = flags;
@@ -82,6 +87,13 @@ export async function readDataConfig(from: string, flags: DataFlags): Promise<Da
     select: filter as Partial<SelectOptions>,
     stages: { ...stages, cut, measure, filter, label, caption },
   };
+}
+
+/** A film is named as what it is, not by what of JSON it lacks. */
+async function beginsAsJson(path: string): Promise<boolean> {
+  await using file = await open(path);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(256), 0, 256, 0);
+  return /^(\xef\xbb\xbf)?\s*([{["]|$)/.test(buffer.toString("latin1", 0, bytesRead));
 }
 
 async function readFileOf(file: string): Promise<Record<string, unknown>> {

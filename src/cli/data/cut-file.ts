@@ -1,7 +1,8 @@
 /** `cogwheel data cut FILE`: changes of shot of one film, for whoever asks; nothing is cut, and nothing stays. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CogwheelError } from "../../base/errors.ts";
 import { decodeCurves } from "../../curation/curves/columns.ts";
 import { detectTransitions } from "../../curation/cuts/detect.ts";
 import type { ShotNetwork } from "../../curation/cuts/network.ts";
@@ -51,6 +52,8 @@ export interface CutFileFlags extends TransNetChoice {
 }
 
 export async function printCuts(file: string, { transnet, detectors: given, json }: CutFileFlags): Promise<void> {
+  if (!(await stat(file)).isFile())
+    throw new CogwheelError("scan", `${file} must be a file, got a device or a pipe, which may never end; save what comes out of it first`);
   const detectors = transNetDetectors({ transnet, detectors: given });
   checkDataKeys({ cut: { ...(detectors ? { detectors } : {}) } }, "the command line");
   const cuts = async (network?: ShotNetwork): Promise<FileCuts> => await cutsOfFile(file, detectors ? { detectors } : {}, network);

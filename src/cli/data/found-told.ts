@@ -2,7 +2,6 @@
 import type { CutSource, ScannedSource, ScoredClip } from "../../curation/results.ts";
 import { print } from "../terminal/output.ts";
 import { table } from "../terminal/table.ts";
-import type { DataStage } from "./run.ts";
 
 /** Lines of a table. */
 const MOST = 100;
@@ -10,8 +9,9 @@ const MOST = 100;
 /** Columns of clips, all of which `--json` has. */
 const MEASURES = ["motion", "still", "sharpness", "brightness", "contrast", "letterbox", "flicker"] as const;
 
+/** @param stage that was asked for: the others say how much they found, and that is all */
 export function printFound(
-  stage: DataStage,
+  stage: string,
   sources: readonly ScannedSource[],
   cut: readonly CutSource[] | undefined,
   clips: readonly ScoredClip[] | undefined,
