@@ -257,7 +257,7 @@ export class Curation implements AsyncDisposable {
     const { copy } = { ...CUT_DEFAULTS, ...this.options.cut };
     const [copied, encoded] = [true, false].map((copies) => resultKey("clip", CUTTER_VERSION, { copies }, []));
     return await this.#each("clips", clips, async ({ clip, of }) => {
-      const { id, start, end, frames } = clip;
+      const { id, start, end, frames, rate } = clip;
       const copies = copy && clip.copies;
       const fps = of.facts.variable ? clip.fps : of.facts.fps;
       const key = `${copies ? copied : encoded}.${id}`;
@@ -267,7 +267,7 @@ export class Curation implements AsyncDisposable {
         key,
         { hash: id, path: of.source.path },
         async () => {
-          const task = { task: "cut", span: { start, end, frames, fps }, copy: copies } as const;
+          const task = { task: "cut", span: { start, end, frames, fps, ...(rate === undefined ? {} : { rate }) }, copy: copies } as const;
           return (await this.#pool.run({ path: of.full, name: of.source.path, task, to: file })) as never;
         },
         ({ bytes }) => sizeOf(file) === bytes,

@@ -69,6 +69,8 @@ export interface CutSpan {
   readonly end: number;
   readonly frames: number;
   readonly fps: number;
+  /** Frames a second where it is encoded anew, if they are not `fps`: of a film of variable rate, so that no picture is left out. */
+  readonly rate?: number;
 }
 
 /** What a stage said of something, as it stands in the ledger. Either `value` or `error` is there. */

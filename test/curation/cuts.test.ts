@@ -84,6 +84,22 @@ test("clips have the model's length, within their shot and off its ends; what is
   expect(clips.every(({ copies }) => !copies)).toBe(true);
 });
 
+test("a film of variable rate is encoded at that of its pictures, whatever gaps are between them, and at no endless one", async () => {
+  const { frames } = drawnFilm([{ frames: 60, seed: 2 }]);
+  const facts = { kind: "film", width: 1, height: 1, fps: 20, variable: true } as MediaFacts;
+  const rateOf = async (timeOf: (i: number) => number): Promise<number | undefined> => {
+    const times = frames.map((frame, i) => ({ ...frame, seconds: timeOf(i), duration: timeOf(i + 1) - timeOf(i) }));
+    async function* pictures(): AsyncGenerator<(typeof times)[number]> {
+      for (const one of times) yield await Promise.resolve(one);
+    }
+    const { curves } = await curvesOfPictures(pictures());
+    return clipsOf("s", facts, curves, [{ from: 0, to: 60 }], { ...CLIP_DEFAULTS, shortest: 1 })[0]!.rate;
+  };
+  // 30 a second in whole milliseconds, a third of a second without one in each second.
+  expect(await rateOf((i) => Math.round(1000 * (i / 30 + Math.floor(i / 20) / 3)) / 1000)).toBeCloseTo(30, 1);
+  expect(await rateOf((i) => (i < 40 ? i / 10_000 : i / 10))).toBe(120);
+});
+
 test("what a network scores: rows of frames above the threshold are changes, one frame a hard cut", async () => {
   const { curves } = await curvesFor([{ seed: 1, frames: 90 }]);
   const scores = new Float32Array(90).fill(0.1);

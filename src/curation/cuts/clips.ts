@@ -43,6 +43,8 @@ export interface PlannedClip extends SourceClip {
   readonly from: number;
   readonly to: number;
   readonly copies: boolean;
+  /** Frames a second where it is encoded anew, if they are not `fps`. */
+  readonly rate?: number;
 }
 
 /** Seconds that a clip needs, so that its last frame is shown when the model's last one is taken. */
@@ -104,9 +106,21 @@ function nextBreak({ breaks, frames }: Curves, at: number, end: number): number 
   return undefined;
 }
 
+/** Frames a second that a film of variable rate is encoded at, at most. */
+const MOST_RATE = 120;
+
+/** One over the distance that pictures mostly have: times in whole milliseconds differ by one, so it is the mean of those that are near. */
+function usualRate({ seconds }: Curves, from: number, to: number): number {
+  const gaps = Array.from({ length: to - from - 1 }, (_, i) => seconds[from + i + 1]! - seconds[from + i]!).sort((a, b) => a - b);
+  const usual = gaps[gaps.length >> 1] ?? 0;
+  const near = gaps.filter((gap) => Math.abs(gap - usual) <= 0.0011 + 0.05 * usual);
+  const mean = near.reduce((sum, gap) => sum + gap, 0) / near.length;
+  return mean > 0 ? 1 / mean : 0;
+}
+
 function clipOf(
   source: string,
-  { width, height, fps }: MediaFacts,
+  { width, height, fps, variable }: MediaFacts,
   curves: Curves,
   from: number,
   to: number,
@@ -114,12 +128,15 @@ function clipOf(
 ): PlannedClip {
   const [start, end] = [curves.timeOf(from), curves.timeOf(to)].map((time) => Number(time.toFixed(6))) as [number, number];
   const seconds = end - start;
+  const mean = seconds > 0 ? Number(((to - from) / seconds).toFixed(4)) : fps;
+  const rate = variable ? Math.max(mean, Number(Math.min(usualRate(curves, from, to), MOST_RATE).toFixed(4))) : mean;
   return {
     id: clipId(source, start, end),
     source,
     start,
     end,
-    fps: seconds > 0 ? Number(((to - from) / seconds).toFixed(4)) : fps,
+    fps: mean,
+    ...(rate > mean ? { rate } : {}),
     frames: to - from,
     width,
     height,

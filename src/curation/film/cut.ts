@@ -70,7 +70,7 @@ export async function partAround(film: OpenFilm, { start, end }: CutSpan): Promi
 export async function encodeClip(
   name: string,
   pictures: AsyncIterable<ReadFrame>,
-  { start, end, fps }: CutSpan,
+  { start, end, fps: mean, rate: fps = mean }: CutSpan,
   progress: () => void,
 ): Promise<CutClip> {
   let count = 0;
