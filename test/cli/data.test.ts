@@ -196,7 +196,7 @@ it("names what it refuses, does the rest, and says so by its exit code", { timeo
   expect(scanned.status, scanned.stderr).toBe(3);
   expect(scanned.stdout).toContain("refused: renamed.mp4\n  [scan] renamed.mp4 must be a film or a picture that can be read here, got AVI");
   expect(scanned.stdout).toContain("refused: a name\\nof two lines.ogv\n");
-  expect(scanned.stdout).toMatch(/\ngood\.mp4 +H\.264 in MP4 +96×64 +12 +9\.00\n/);
+  expect(scanned.stdout).toMatch(/\ngood\.mp4 +H\.264 in MP4 +96×64 +12 +9\.00/);
   const lines = readFileSync(join(folder, "odd-set/.curation/ledger.jsonl"), "utf8").split("\n");
   expect(lines.filter((line) => line.includes("a device or a pipe, which may never end"))).toHaveLength(1);
 });
