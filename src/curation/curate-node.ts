@@ -368,7 +368,10 @@ export class Curation implements AsyncDisposable {
     return failed ? this.#refuse(path, "scan", failed) : { hash: value!.hash, path, bytes };
   }
 
-  /** A result of the ledger's, where it has one that holds; else the work is done and written down. @param of what, and what messages call it */
+  /**
+   * A result of the ledger's, where it has one that holds; else the work is done and written down.
+   * @param of what, and what messages call it
+   */
   async #stage<Value>(
     stage: string,
     key: string,
