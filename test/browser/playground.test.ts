@@ -414,6 +414,27 @@ describe("what a browser may lack or add", () => {
     await page.context().close();
   });
 
+  it("does without what Firefox or Safari may not have, and says so where that is asked for", async () => {
+    const { page, wrong } = await open("", {
+      prepare: (page) =>
+        page.addInitScript(
+          "for (const name of ['VideoEncoder', 'Notification']) delete globalThis[name]; " +
+            "for (const name of ['wakeLock', 'serviceWorker']) Object.defineProperty(Navigator.prototype, name, { value: undefined });",
+        ),
+    });
+    await ready(page);
+    await set(page, { steps: "1", frames: "1" });
+    await page.click("#start");
+    await page.waitForSelector("#run:not([hidden])");
+    expect(await page.isVisible("#notify"), "nothing that cannot be had is offered").toBe(false);
+    await finished(page);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save-mp4")]);
+    expect(download.suggestedFilename()).toMatch(/\.gif$/);
+    expect(await text(page, "outcome")).toBe("This browser cannot write MP4: it is saved as GIF.");
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  }, 120_000);
+
   it("works isolated from other origins too", async () => {
     const isolated = await serveFolder(folder, {}, { headers: await siteHeaders(join(ROOT, "dist/web"), { isolate: true }) });
     const { page, wrong } = await open("", { url: isolated.url });
