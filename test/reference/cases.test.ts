@@ -1,6 +1,6 @@
 /**
- * Every reference case on the adapter of the tests; where COGWHEEL_CASES_A_CLASS is set so many of each class, spread over their names; where
- * COGWHEEL_CASES_PART is 1/2 or 2/2 half of these, so that two processes share them.
+ * Every reference case on the adapter of the tests; where COGWHEEL_CASES_A_CLASS is set so many of each class, spread over their names;
+ * where COGWHEEL_CASES_PART is 1/2 or 2/2 half of these, so that two processes share them.
  */
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
