@@ -1,3 +1,4 @@
+/// <reference lib="dom" preserve="true" />
 /**
  * `cogwheel-webgpu/data` in a page: from films that are in memory to clips and what is measured of them. What needs a disk or processes of
  * its own (`Curation`) is in Node alone.

@@ -1,3 +1,4 @@
+/// <reference lib="dom" preserve="true" />
 /**
  * `cogwheel-webgpu/graph`: the lower door, for people who build other models, ops and kernels on the engine. Record ops into a `Graph`,
  * `compile` it for an adapter, keep a `Program` and run it; docs/tour.md says how these fit together.

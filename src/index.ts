@@ -1,3 +1,4 @@
+/// <reference lib="dom" preserve="true" />
 /** Cogwheel: CogVideoX on hand-written WebGPU kernels, in Node and the browser. This file is the whole public API. */
 import "./base/dispose.ts";
 export { CogVideoX } from "./pipelines/cogvideox/pipeline.ts";

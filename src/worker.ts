@@ -1,3 +1,4 @@
+/// <reference lib="dom" preserve="true" />
 /**
  * `cogwheel-webgpu/worker`: `CogVideoX` with its model in a thread of its own. What it gives and takes is what the same names of
  * `cogwheel-webgpu` are; of the engine nothing is loaded in the app's thread.
@@ -11,6 +12,8 @@ export {
 } from "./thread/model.ts";
 export type { Generation, Generations, GenerationStep } from "./pipelines/generation.ts";
 export type { OverallProgress } from "./pipelines/overall.ts";
+export type { Stage } from "./pipelines/cogvideox/stage-names.ts";
+export type { DenoiseState } from "./models/cogvideox/model.ts";
 export type { StageMemory } from "./pipelines/requirements.ts";
 export type { Settings } from "./pipelines/settings.ts";
 export { Video } from "./pipelines/video.ts";

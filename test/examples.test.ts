@@ -1,5 +1,6 @@
 /** Every example runs as it stands: those for Node in processes of their own, those for browsers in Chromium. */
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -46,6 +47,7 @@ it("all are here, and in their README", async () => {
     "image-to-video",
     "node",
     "preview-canvas",
+    "server",
     "validate",
     "video-to-video",
     "worker",
@@ -70,6 +72,27 @@ describe("in Node", () => {
     await encodeVideo(tinyFrames(1), { path: input, fps: 8 });
     expect(await run("image-to-video/i2v.mjs", await tinyTask("image"), input, "a boat", out)).toContain("frames that begin with");
     expect((await decodeVideo(out)).frames.length).toBe(9);
+  });
+  it("server: videos over HTTP, with the progress as events, one after another", async () => {
+    const server = spawn(process.execPath, ["dist/launch.js", "--exec", "examples/server/server.mjs", "0", model], { cwd: ROOT });
+    const ended = once(server, "exit");
+    try {
+      const [line] = (await once(server.stdout.setEncoding("utf8"), "data")) as [string];
+      const url = /http:\S+/.exec(line)![0];
+      const ask = async (prompt: string): Promise<string> => (await fetch(`${url}events?prompt=${prompt}`)).text();
+      const [first, second, nothing] = await Promise.all([ask("a+red+circle"), ask("a+blue+square"), ask("")]);
+      for (const events of [first, second])
+        expect(events).toMatch(/event: progress\ndata: \{"stage":"denoise".*"secondsLeft":[^]*event: done/);
+      expect(`${first}${second}`).toContain("event: queued");
+      expect(nothing).toMatch(/event: failed\ndata: \{"code":"invalid-request","message":"\[generate\] /);
+      const video = await fetch(`${url}${/videos\/[\w-]+/.exec(second)![0]}`);
+      expect(video.headers.get("content-type")).toBe("video/mp4");
+      expect((await decodeVideo(await video.arrayBuffer())).frames.length).toBe(9);
+      expect(await (await fetch(url)).text()).toContain("<form>");
+    } finally {
+      server.kill("SIGINT");
+    }
+    expect(await ended).toEqual([0, null]);
   });
   it("validate: a case that passes, one that does not", async () => {
     const cases = join(ROOT, "test/reference/cases/CogVideoXSpatialNorm3D");

@@ -13,4 +13,4 @@ const {
 const video = await model.generate({ prompt, image, fit: "pad", seed: 1, scheduler: "dpm", dynamicGuidance: true });
 await video.save(out);
 console.log(`${out}: ${video.frames.length} frames that begin with ${input}`);
-await model[Symbol.asyncDispose](); // frees the GPU's memory, and lets the process end
+await model.close(); // frees the GPU's memory, and lets the process end

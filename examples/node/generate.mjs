@@ -1,7 +1,7 @@
 // A prompt to a video file: node generate.mjs PROMPT [OUT] [MODEL]
 import { CogVideoX, GenerationInterrupted } from "cogwheel-webgpu";
 
-const [prompt = "a red circle moving left on a black background", out = "out.mp4", from = "models/moving-shapes"] = process.argv.slice(2);
+const [prompt = "a red circle moving left on a black background", out = "out.mp4", from] = process.argv.slice(2);
 
 // Ctrl-C and a limit of an hour both stop between two submits; the latents reached by then come with the error.
 const stop = new AbortController();
@@ -21,4 +21,4 @@ try {
   console.error(`${error.message}; generate({ start: error.state }) goes on from there`);
   process.exitCode = 1;
 }
-await model[Symbol.asyncDispose](); // frees the GPU's memory, and lets the process end
+await model.close(); // frees the GPU's memory, and lets the process end

@@ -8,7 +8,7 @@ self.onmessage = async ({ data: { canvas, settings } }) => {
     context.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
   };
   try {
-    const model = await CogVideoX.open(new URL("../../models/moving-shapes/", import.meta.url));
+    const model = await CogVideoX.open();
     const run = model.generate({ prompt: "a cyan square growing on a gray background", seed: 1, preview: true, ...settings });
     for await (const step of run) {
       // A frame for every latent frame; the middle one stands for the video.

@@ -2,7 +2,7 @@
 // The file's frames are encoded, noised as far as `strength` says, and denoised towards the prompt.
 import { CogVideoX, decodeVideo } from "cogwheel-webgpu";
 
-const [input, prompt, out = "out.mp4", from = "models/moving-shapes"] = process.argv.slice(2);
+const [input, prompt, out = "out.mp4", from] = process.argv.slice(2);
 if (!input || !prompt) throw new Error("usage: v2v.mjs IN PROMPT [OUT] [MODEL]");
 
 const model = await CogVideoX.open(from);
@@ -17,4 +17,4 @@ const video = await model.generate({
 });
 await video.save(out);
 console.log(`\n${out}: ${video.frames.length} frames from ${input}`);
-await model[Symbol.asyncDispose](); // frees the GPU's memory, and lets the process end
+await model.close(); // frees the GPU's memory, and lets the process end

@@ -33,6 +33,8 @@ it("the published types know what the README's example uses, for an app that set
     ]) {
       expect(tsc(...app, ...resolution, join(folder, "example.mts"))).toBe("");
     }
+    // A server's project has no DOM among its libraries.
+    expect(tsc(...app, "--module", "nodenext", "--lib", "es2022", "--types", "node", join(folder, "example.mts"))).toBe("");
     expect(tsc(...app, "--module", "nodenext", join(folder, "wrong.mts"))).toContain("'promt' does not exist");
   } finally {
     rmSync(folder, { recursive: true, force: true });
