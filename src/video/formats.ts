@@ -26,7 +26,7 @@ export interface FormatOptions {
 /** Encodes a video in memory. */
 export async function encodeBytes(frames: Frames, options: FormatOptions): Promise<Uint8Array<ArrayBuffer>> {
   if (!(options.fps > 0 && Number.isFinite(options.fps)))
-    throw new CogwheelError("video", `fps must be a positive number, got ${options.fps}`);
+    throw new CogwheelError("video", `fps must be a positive number, got ${options.fps}`, { code: "invalid-request" });
   const checked = checkedFrames(frames, options.signal, options.onProgress);
   switch (options.format) {
     case "mp4":
@@ -37,7 +37,7 @@ export async function encodeBytes(frames: Frames, options: FormatOptions): Promi
     case "png":
       return encodePicture(checked, options);
     default:
-      throw new CogwheelError("video", `format must be mp4, webm, gif or png, got "${String(options.format)}"`);
+      throw new CogwheelError("video", `format must be mp4, webm, gif or png, got "${String(options.format)}"`, { code: "invalid-request" });
   }
 }
 

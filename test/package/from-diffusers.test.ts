@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import * as api from "../../src/index.ts";
-import { DIFFUSERS_NAMES } from "../../src/pipelines/options/diffusers-names.ts";
+import { DIFFUSERS_NAMES, DIFFUSERS_ONLY } from "../../src/pipelines/options/diffusers-names.ts";
 import { OPTIONS } from "../../src/pipelines/options/table.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/from-diffusers.md"), "utf8");
@@ -18,6 +18,10 @@ it("maps diffusers' options to options that are there, as refusals do", () => {
   for (const [theirs, ours] of told) if (ours) expect(Object.keys(OPTIONS), theirs).toContain(ours);
   const renamed = [...told].filter(([theirs, ours]) => ours && theirs !== ours);
   expect(Object.fromEntries(renamed)).toEqual(DIFFUSERS_NAMES);
+  const none = call!.matchAll(/^\| (`[^|]*)\| \|(.*)\|$/gm);
+  const why = [...none].flatMap(([, names, note]) => [...names!.matchAll(/`(\w+)/g)].map(([, name]) => [name!, note!.replaceAll("`", "")]));
+  const said = Object.entries(DIFFUSERS_ONLY).map(([name, note]) => [name, ` ${note.replace(/^it is /, "")} `]);
+  expect(why).toEqual(said);
 });
 
 it("names exports and options that are there", () => {

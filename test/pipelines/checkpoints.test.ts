@@ -69,7 +69,7 @@ describe("ways to store the same weights", () => {
     expect(await made(folder)).toBe(reference);
     expect(await made(folder, { variant: "fp16" })).not.toBe(reference);
     await expect(CogVideoX.open(folder, { gpu, dtypo: "f16" } as object)).rejects.toThrow(
-      /^\[generate\] options must be among gpu, adapter, .*, got "dtypo"; check its spelling$/,
+      /^\[generate\] options must be among gpu, adapter, .*, got "dtypo"; did you mean dtype\?$/,
     );
     await expect(CogVideoX.open(folder, { gpu, variant: "bf16" })).rejects.toThrow(
       /^\[checkpoint\] \w+: the variant "bf16" must have its own files, got /,

@@ -322,7 +322,10 @@ describe("bad requests", () => {
     await expect((model as unknown as { generate(): Promise<unknown> }).generate()).rejects.toThrow(
       /^\[generate\] the prompt must not be empty, got undefined/,
     );
-    await refused({ step: 3 }, /^\[generate\] options must be among .*, got "step"; check its spelling$/);
+    await refused({ prompt: 7 }, /^\[generate\] the prompt must be a text, got 7/);
+    await refused({ eta: 0 }, /got "eta"; diffusers has it, and here it is 0; leave it out$/);
+    await refused({ bananas: 3 }, /got "bananas"; check its spelling$/);
+    await refused({ step: 3 }, /^\[generate\] options must be among .*, got "step"; did you mean steps\?$/);
   });
 
   it("take no more memory than an app allows, told before anything is loaded", async () => {

@@ -176,7 +176,7 @@ describe("encode and decode", () => {
       "[vae] a seed must be a whole number up to 2^53 − 1, got 1.5; leave it out for the posterior's mean",
     );
     await expect(vae.encode(clip(1), { widht: 64 } as never)).rejects.toThrow(
-      /^\[vae\] options must be among .*, got "widht"; check its spelling/,
+      /^\[vae\] options must be among .*, got "widht"; did you mean width\?/,
     );
     await expect(VideoVae.open(EMBEDDED, { gpu, dtype: "bf16" as never })).rejects.toThrow(
       '[vae] dtype must be f32 or f16, got "bf16"; leave it out',

@@ -163,6 +163,10 @@ describe("what goes wrong leaves nothing behind", () => {
       "[video] width and height must be even for mp4, got 65×64",
     );
     await expect(encodeVideo(film(), { path, fps: 0 })).rejects.toThrow("[video] fps must be a positive number, got 0");
+    await expect(encodeVideo(film(), { format: "avi" as "mp4", fps: 8 })).rejects.toMatchObject({
+      code: "invalid-request",
+      message: '[video] format must be mp4, webm, gif or png, got "avi"',
+    });
     await expect(encodeVideo([{ width: 4, height: 4, data: new Uint8Array(5) }], { path, fps: 8 })).rejects.toThrow(
       "must have 48 bytes of RGB or 64 of RGBA, got 5",
     );

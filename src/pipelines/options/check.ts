@@ -1,6 +1,7 @@
 /** Refuses values that an option does not take, by what the table says of it. */
 import { CogwheelError } from "../../base/errors.ts";
-import { DIFFUSERS_NAMES } from "./diffusers-names.ts";
+import { nearestName } from "../../base/near-name.ts";
+import { DIFFUSERS_NAMES, DIFFUSERS_ONLY } from "./diffusers-names.ts";
 import type { Option, ValueRule } from "./option.ts";
 import { OPTIONS, optionOf, type OptionName } from "./table.ts";
 
@@ -83,14 +84,18 @@ export function expectOption(name: OptionName, value: unknown, room = "generate"
   if (wrong !== undefined) throw new CogwheelError(room, wrong);
 }
 
-const spelling = (unknown: string): string =>
-  Object.hasOwn(DIFFUSERS_NAMES, unknown) ? `what diffusers calls so is called ${DIFFUSERS_NAMES[unknown]} here` : "check its spelling";
+function meant(unknown: string, known: readonly string[]): string {
+  if (Object.hasOwn(DIFFUSERS_NAMES, unknown)) return `what diffusers calls so is called ${DIFFUSERS_NAMES[unknown]} here`;
+  if (Object.hasOwn(DIFFUSERS_ONLY, unknown)) return `diffusers has it, and here ${DIFFUSERS_ONLY[unknown]}; leave it out`;
+  const near = nearestName(unknown, known);
+  return near === undefined ? "check its spelling" : `did you mean ${near}?`;
+}
 
 /** An option that is misspelled would change nothing, silently. */
 export function checkNames(options: object, known: readonly string[], room: string): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined)
-    throw new CogwheelError(room, `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; ${spelling(unknown)}`, {
+    throw new CogwheelError(room, `options must be among ${known.join(", ")}, got ${JSON.stringify(unknown)}; ${meant(unknown, known)}`, {
       code: "invalid-request",
     });
 }
@@ -101,6 +106,8 @@ export function checkOptions(options: object & { prompt?: unknown; textures?: un
     throw new CogwheelError("generate", rule);
   };
   checkNames(options, Object.keys(OPTIONS), "generate");
+  if (options.prompt !== undefined && typeof options.prompt !== "string")
+    fail(`the prompt must be a text, got ${JSON.stringify(options.prompt)}; say what to show`);
   if (typeof options.prompt !== "string" || options.prompt.trim() === "")
     fail(`the prompt must not be empty, got ${JSON.stringify(options.prompt)}; say what to show`);
   for (const [name, value] of Object.entries(options)) if (value !== undefined) expectOption(name as OptionName, value);
