@@ -37,7 +37,9 @@ export async function encodeBytes(frames: Frames, options: FormatOptions): Promi
     case "png":
       return encodePicture(checked, options);
     default:
-      throw new CogwheelError("video", `format must be mp4, webm, gif or png, got "${String(options.format)}"`, { code: "invalid-request" });
+      throw new CogwheelError("video", `format must be mp4, webm, gif or png, got "${String(options.format)}"`, {
+        code: "invalid-request",
+      });
   }
 }
 

@@ -80,6 +80,9 @@ describe("the tarball", () => {
     ]) {
       expect(packed.map((file) => file.path)).toContain(path);
     }
+    const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+    for (const path of ["README.md", "docs/captions.md"])
+      expect(readFileSync(join(ROOT, path), "utf8"), path).toContain(`cogwheel-webgpu-${version}.tgz`);
     expect(
       packed.filter(({ path }) => /^dist\/(serve|evaluate)/.test(path)),
       "tools of the checkout",

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
@@ -36,6 +36,36 @@ it("the published types know what the README's example uses, for an app that set
     // A server's project has no DOM among its libraries.
     expect(tsc(...app, "--module", "nodenext", "--lib", "es2022", "--types", "node", join(folder, "example.mts"))).toBe("");
     expect(tsc(...app, "--module", "nodenext", join(folder, "wrong.mts"))).toContain("'promt' does not exist");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+/** What lines in the documents take as given, where they do not make it. */
+const GIVEN: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(["CogVideoX", "VideoVae", "enhance", "loadLora", "measureRates"].map((name) => [name, `typeof api.${name}`])),
+  ...{ model: "api.CogVideoX", frames: "api.RgbaFrame[]", draw: "(frame: api.RgbaFrame | undefined) => void", signal: "AbortSignal" },
+  ...{ prompt: "string", url: "string", key: "string", image: "api.RgbaFrame", picked: "File" },
+};
+
+it("what the documents show of the API has its types", () => {
+  const folder = mkdtempSync(join(ROOT, "dist/types-documents-"));
+  try {
+    const documents = ["README.md", ...readdirSync(join(ROOT, "docs")).flatMap((name) => (name.endsWith(".md") ? [`docs/${name}`] : []))];
+    const shown = documents.flatMap((path) =>
+      [...textOf(path).matchAll(/^```js\n([^]*?)^```/gm)].map(([, code]) => [path, code!] as const),
+    );
+    expect(shown.length).toBeGreaterThan(15);
+    const files = shown.map(([path, code], i) => {
+      const file = join(folder, `${path.replace(/\W/g, "-")}-${i}.mts`);
+      const given = Object.entries(GIVEN).filter(([name]) => !new RegExp(`(?:const|import) [^=;()]*\\b${name}\\b`).test(code));
+      const names = given.map(([name, type]) => `declare const ${name}: ${type};`).join(" ");
+      writeFileSync(file, `import type * as api from "cogwheel-webgpu"; ${names}\n${code}`);
+      return file;
+    });
+    // They are JavaScript: parameters of functions have no types.
+    const app = ["--ignoreConfig", "--noEmit", "--strict", "--noImplicitAny", "false", "--skipLibCheck", "--target", "es2022"];
+    expect(tsc(...app, "--module", "nodenext", "--types", "node", ...files)).toBe("");
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
