@@ -58,7 +58,8 @@ it("what the documents show of the API has its types", () => {
     expect(shown.length).toBeGreaterThan(15);
     const files = shown.map(([path, code], i) => {
       const file = join(folder, `${path.replace(/\W/g, "-")}-${i}.mts`);
-      const given = Object.entries(GIVEN).filter(([name]) => !new RegExp(`(?:const|import) [^=;()]*\\b${name}\\b`).test(code));
+      const made = (name: string): boolean => new RegExp(`(?:const|import) (?:(?! of )[^=;()])*\\b${name}\\b`).test(code);
+      const given = Object.entries(GIVEN).filter(([name]) => !made(name));
       const names = given.map(([name, type]) => `declare const ${name}: ${type};`).join(" ");
       writeFileSync(file, `import type * as api from "cogwheel-webgpu"; ${names}\n${code}`);
       return file;
