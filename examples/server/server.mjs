@@ -32,7 +32,7 @@ async function events(prompt, response) {
   response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
   try {
     const onProgress = (stage, share, detail, all) =>
-      stage === "queued" ? send("queued", { share }) : send("progress", { stage, share, ...all });
+      stage === "queued" ? send("queued", { share }) : send("progress", { stage, share, detail, ...all });
     const video = await model.generate({ prompt, signal: stop.signal, onProgress });
     const name = randomUUID();
     videos.set(name, Buffer.from(await (await video.blob("mp4")).arrayBuffer()));
