@@ -43,6 +43,11 @@ describe("the verdict on a training run", () => {
     expect(loss).toMatchObject({ verdict: "fail", measure: "each relative", threshold: 1e-4 });
     expect(loss!.judged).toBeCloseTo(1e-3, 5);
     expect((await judge({ loss: tensor(10, 0.1001) }, {}, "f16"))["loss"]).toMatchObject({ verdict: "pass", threshold: 1e-2 });
+    // Three times what torch itself is off with that storage, and never less.
+    const told = { torch_f16: { loss: 0.02 } };
+    expect((await judge({ loss: tensor(10, 0.105) }, told, "f16"))["loss"]).toMatchObject({ verdict: "pass", threshold: 0.06 });
+    expect((await judge({ loss: tensor(10, 0.107) }, told, "f16"))["loss"]).toMatchObject({ verdict: "fail" });
+    expect((await judge({ loss: tensor(10, 0.1001) }, told))["loss"]).toMatchObject({ verdict: "fail", threshold: 1e-4 });
   });
   test("is on what changed of a tensor, and an average", async () => {
     const { "weight.w": w, "ema.w": average } = await judge({ "weight.w": tensor(1003.01, 1004), "ema.w": tensor(1001.002, 1000) });

@@ -13,13 +13,15 @@ const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discri
 /**
  * Each of the case's outputs, held against `got`. A tensor's change is judged against three times torch's own error in it, where the case
  * tells that (option `torch_f32`). Tensors of the option `zero_gradient` are not judged, for Adam makes whole steps of a gradient that is
- * nothing but rounding; nor are any with f16 storage.
+ * nothing but rounding; nor are any with f16 storage. Losses are then judged against three times torch's own error in them with that storage,
+ * where the case tells it (option `torch_f16`) and it is more than the limit.
  */
 export function compareTraining(c: ReferenceCase, got: Readonly<Record<string, HostTensor>>, dtype: "f32" | "f16"): Comparison[] {
   const torch = errorsOf(c, "torch_f32");
+  const half = errorsOf(c, "torch_f16");
   const negligible = negligibleOutputs(c);
   return [...c.outputs].map(([name, want]) => {
-    const each: Threshold = { measure: "each relative", limit: dtype === "f32" ? 1e-4 : 1e-2 };
+    const each: Threshold = { measure: "each relative", limit: dtype === "f32" ? 1e-4 : Math.max(1e-2, 3 * (half.get(name) ?? 0)) };
     if (PER_STEP.has(name)) return compareTensors(name, got[name], want, each);
     if (dtype === "f16" || negligible.has(name)) return compareTensors(name, got[name], want, { measure: "not judged", limit: 0 });
     const told =

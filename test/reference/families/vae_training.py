@@ -1,10 +1,12 @@
 """Training runs of the VAE: L1, LPIPS and KL, then a 3-D discriminator by the adaptive weight, two optimizers in turn.
 
-As in training.py the run is computed in float64; `torch_f32` and `zero_gradient` are told likewise.
+As in training.py the run is computed in float64; `torch_f32` and `zero_gradient` are told likewise. `torch_f16`: how far a step's losses are
+off where torch stores activations and kernels in float16.
 """
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
@@ -18,6 +20,7 @@ from families.vae import tiny
 from gradients import Tensors, relative
 
 MODULE = "train.AutoencoderKLCogVideoX"
+HALF_SCALE = 2.0**12  # of the loss, as the engine begins with at these sizes
 OPTIMIZER = {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 1e-2}
 
 
@@ -67,8 +70,34 @@ def penalty(given: dict, disc: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return given["weight"] * (lengths.norm(dim=1) - 1).square().mean()
 
 
-def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], inputs: Tensors, kind: torch.dtype) -> Result:
+class Stored(torch.autograd.Function):
+    """What is left of a tensor, and of its gradient, when they are stored in float16."""
+
+    @staticmethod
+    def forward(_, x: torch.Tensor) -> torch.Tensor:
+        return x.half().to(x.dtype)
+
+    @staticmethod
+    def backward(_, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.half().to(gradient.dtype)
+
+
+def store_float16(model: nn.Module) -> None:
+    """Kernels of convolutions are read, and what layers give is kept, as float16 holds them; all is computed, and updated, as before."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv3d):
+            layer._conv_forward = partial(lambda conv, x, w, bias: conv(x, Stored.apply(w), bias), layer._conv_forward)
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda *of: Stored.apply(of[-1]))
+
+
+def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], inputs: Tensors, kind: torch.dtype, scale: float | None = None) -> Result:
+    """`scale`: of the loss, where activations of VAE and discriminator are stored in float16."""
     vae, lpips, disc = (nn.Module.to(copy.deepcopy(model), kind) if model is not None else None for model in models)
+    if scale is not None:
+        for model in filter(None, (vae, disc)):
+            store_float16(model)
+    scale = scale or 1.0
     lpips.eval().requires_grad_(False)
     own = {f"weight.vae.{name}": p.requires_grad_(True) for name, p in vae.named_parameters()}
     theirs = {f"weight.discriminator.{name}": p.requires_grad_(True) for name, p in disc.named_parameters()} if disc else {}
@@ -85,6 +114,15 @@ def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], input
         sizes = {name: p.grad.norm().item() for name, p in trained.items() if p.grad is not None}
         counted.update(name for name, size in sizes.items() if size >= 1e-6 * max(sizes.values()))
 
+    def take(optimizer: torch.optim.Optimizer, loss: torch.Tensor, trained: dict[str, nn.Parameter]) -> None:
+        optimizer.zero_grad()
+        (scale * loss).backward()
+        for p in trained.values():
+            if p.grad is not None:
+                p.grad /= scale
+        count(trained)
+        optimizer.step()
+
     for step in range(recipe.steps):
         x, noise = inputs["x"][step % len(inputs["x"])].to(kind), inputs["posterior_noise"][step].to(kind)
         posterior = vae.encode(x).latent_dist
@@ -98,24 +136,18 @@ def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], input
         judged = disc is not None and step >= recipe.disc_start
         if judged:
             score = disc(made).mean()
-            of_rec, of_score = (torch.autograd.grad(of, last, retain_graph=True)[0].norm() for of in (rec, score))
+            of_rec, of_score = (torch.autograd.grad(scale * of, last, retain_graph=True)[0].norm() / scale for of in (rec, score))
             factor = (of_rec / (of_score + recipe.adaptive["eps"])).clamp(0, recipe.adaptive["clamp"]).detach()
             generator = -weights["disc"] * factor * score
             loss = loss + generator
-        optimizer.zero_grad()
-        loss.backward()
-        count(own)
-        optimizer.step()
+        take(optimizer, loss, own)
         if judged:
             fake = made.detach()
             said = 0.5 * ((1 - disc(x)).relu().mean() + (1 + disc(fake)).relu().mean())
-            other.zero_grad()
             every = recipe.penalty.get("every", 1)
             penalised = recipe.penalty and (step - recipe.disc_start) % every == 0
             cost = every * penalty(recipe.penalty, disc, x) if penalised else torch.zeros([])
-            (said + cost).backward()
-            count(theirs)
-            other.step()
+            take(other, said + cost, theirs)
         for name, value in {"loss": loss, "rec": rec, "kl": kl}.items():
             losses[name].append(value.item())
         if disc:
@@ -125,6 +157,11 @@ def run(recipe: Recipe, models: tuple[nn.Module, Lpips, nn.Module | None], input
                 losses.setdefault("penalty", []).append(cost.item() if judged else 0.0)
     after = {name: p.detach() for name, p in (own | theirs).items()}
     return Result(losses, after, start, (own | theirs).keys() - counted)
+
+
+def worst(got: list[float], want: list[float]) -> float:
+    """The largest relative error of a step."""
+    return float(f"{max(abs(a - b) / abs(b) if b else abs(a) for a, b in zip(got, want, strict=True)):.3g}")
 
 
 def train(recipe: Recipe):
@@ -144,8 +181,10 @@ def train(recipe: Recipe):
             "x": draws.pixels(recipe.clips or recipe.steps, batch, 3, frames, height, width),
             "posterior_noise": draws.normal(recipe.steps, batch, *latents),
         }
+        models = (vae, lpips, disc)
         with torch.enable_grad():
-            exact, rough = (run(recipe, (vae, lpips, disc), inputs, kind) for kind in (torch.float64, torch.float32))
+            exact, rough = (run(recipe, models, inputs, kind) for kind in (torch.float64, torch.float32))
+            half = run(recipe, models, inputs, torch.float32, HALF_SCALE)
         errors = {}
         for name, start in exact.start.items():
             change = exact.after[name] - start
@@ -155,6 +194,7 @@ def train(recipe: Recipe):
             "weights": recipe.weights,
             "optimizer": OPTIMIZER | recipe.optimizer,
             "torch_f32": errors,
+            "torch_f16": {name: worst(half.losses[name], values) for name, values in exact.losses.items()},
             "zero_gradient": sorted(name.removeprefix("weight.") for name in exact.negligible),
         }
         config: dict = {"vae": public_config(vae)}
