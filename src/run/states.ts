@@ -60,7 +60,7 @@ export class States implements Disposable {
         `a state must be of one of the plans, got "${name}"; there are ${[...this.#held.keys()].join(", ") || "none"}`,
       );
     if (!held.owned)
-      throw new CogwheelError("graph", `a state must be on the device to be used, got "${name}", which was put aside; bring it first`);
+      throw new CogwheelError("graph", `a state must be on the device, got "${name}", put aside; bring it first`);
     return held.owned.buffer;
   }
 

@@ -13,8 +13,8 @@ const PER_STEP = new Set(["loss", "grad_norm", "rec", "kl", "generator", "discri
 /**
  * Each of the case's outputs, held against `got`. A tensor's change is judged against three times torch's own error in it, where the case
  * tells that (option `torch_f32`). Tensors of the option `zero_gradient` are not judged, for Adam makes whole steps of a gradient that is
- * nothing but rounding; nor are any with f16 storage. Losses are then judged against three times torch's own error in them with that storage,
- * where the case tells it (option `torch_f16`) and it is more than the limit.
+ * nothing but rounding; nor are any with f16 storage. Losses are then judged against three times torch's own error in them with that
+ * storage, where the case tells it (option `torch_f16`) and it is more than the limit.
  */
 export function compareTraining(c: ReferenceCase, got: Readonly<Record<string, HostTensor>>, dtype: "f32" | "f16"): Comparison[] {
   const torch = errorsOf(c, "torch_f32");

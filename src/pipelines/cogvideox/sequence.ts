@@ -25,7 +25,7 @@ export function refuseIfTooLong(
     "generate",
     `the transformer may attend over ${most} tokens on this adapter, which binds ${bytesText(gpu.caps.maxBindingBytes, 1)} at once, ` +
       `got ${tokens} of ${width * spatial} × ${height * spatial} and this many frames; ` +
-      (longest > 0 ? `at this size the most frames are ${longest}, or choose a smaller size` : "choose a smaller size"),
+      `${longest > 0 ? `at this size the most frames are ${longest}, or ` : ""}choose a smaller size`,
     { code: "out-of-memory" },
   );
 }

@@ -16,12 +16,15 @@ export const DIFFUSERS_NAMES: Readonly<Record<string, OptionName>> = {
   callback_on_step_end: "onStep",
 };
 
+const KEPT = "what the encoder made of a prompt is kept by itself";
+const RETURNED = "video.frames are RGBA bytes, video.state the latents";
+
 /** What has no option here, and why (docs/from-diffusers.md). */
 export const DIFFUSERS_ONLY: Readonly<Record<string, string>> = {
   max_sequence_length: "it is 226, as the models were trained",
   eta: "it is 0",
-  prompt_embeds: "what the encoder made of a prompt is kept by itself",
-  negative_prompt_embeds: "what the encoder made of a prompt is kept by itself",
-  output_type: "video.frames are RGBA bytes, video.state the latents",
-  return_dict: "video.frames are RGBA bytes, video.state the latents",
+  prompt_embeds: KEPT,
+  negative_prompt_embeds: KEPT,
+  output_type: RETURNED,
+  return_dict: RETURNED,
 };
