@@ -59,8 +59,7 @@ export class States implements Disposable {
         "graph",
         `a state must be of one of the plans, got "${name}"; there are ${[...this.#held.keys()].join(", ") || "none"}`,
       );
-    if (!held.owned)
-      throw new CogwheelError("graph", `a state must be on the device, got "${name}", put aside; bring it first`);
+    if (!held.owned) throw new CogwheelError("graph", `a state must be on the device, got "${name}", put aside; bring it first`);
     return held.owned.buffer;
   }
 
