@@ -201,7 +201,11 @@ describe("what goes wrong", () => {
     const work = await workOn(server);
     await captionClip(clip("a"), work);
     await work.ledger.flush();
-    await expect(captionClip(clip("b"), await workOn(server, { store: work.store }))).rejects.toThrow("got eyes-2 after eyes-1");
+    const other = await workOn(server, { store: work.store });
+    await expect(captionClip(clip("b"), other)).rejects.toThrow("got eyes-2 after eyes-1");
+    expect(other.ledger.of("b")).toContainEqual(
+      expect.objectContaining({ error: expect.objectContaining({ message: expect.stringContaining("got eyes-2 after eyes-1"), retry: true }) }),
+    );
   });
 
   it("one caption for clips of several sources is an error with the clips, before the rest is paid for", async () => {

@@ -79,8 +79,8 @@ export function costOfTries(tries: readonly TextTry[]): StageCost {
 }
 
 /**
- * The ledger's result where it has one, else the work's, which is written down. What is wrong with one request becomes a row that the
- * next run tries again; what is wrong with the endpoint is thrown.
+ * The ledger's result where it has one, else the work's, which is written down. What is wrong becomes a row that the next run tries again;
+ * what is wrong with the endpoint, not with this request, is thrown too.
  */
 export async function recorded<Value>(
   ledger: Ledger,
@@ -101,12 +101,9 @@ export async function recorded<Value>(
     return row(await work());
   } catch (error) {
     signal?.throwIfAborted();
-    if (
-      !(error instanceof CogwheelError) ||
-      error instanceof AnswerPending ||
-      (error instanceof EndpointError && error.scope === "endpoint")
-    )
-      throw error;
-    return row({ error: { message: error.message, ...(error instanceof EndpointError ? { retry: true as const } : {}) } });
+    if (!(error instanceof CogwheelError) || error instanceof AnswerPending) throw error;
+    const failed = row({ error: { message: error.message, ...(error instanceof EndpointError ? { retry: true as const } : {}) } });
+    if (error instanceof EndpointError && error.scope === "endpoint") throw error;
+    return failed;
   }
 }
