@@ -204,7 +204,9 @@ describe("what goes wrong", () => {
     const other = await workOn(server, { store: work.store });
     await expect(captionClip(clip("b"), other)).rejects.toThrow("got eyes-2 after eyes-1");
     expect(other.ledger.of("b")).toContainEqual(
-      expect.objectContaining({ error: expect.objectContaining({ message: expect.stringContaining("got eyes-2 after eyes-1"), retry: true }) }),
+      expect.objectContaining({
+        error: expect.objectContaining({ message: expect.stringContaining("got eyes-2 after eyes-1"), retry: true }),
+      }),
     );
   });
 
