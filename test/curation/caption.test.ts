@@ -210,6 +210,26 @@ describe("what goes wrong", () => {
     );
   });
 
+  it("what another model answers is a row of its clip, and the others are captioned", async () => {
+    // A request a clip; that of b and its three repetitions meet another server.
+    await using server = await chatServer({
+      models: MODELS,
+      model: ({ index }) => (index > 0 && index < 5 ? "eyes-2" : "eyes-1"),
+      answer,
+    });
+    const options = { path: "clip", frames: 1 } as const;
+    const work = await workOn(server, { options });
+    const made = await captionAll([clip("a"), clip("b"), clip("c")], { ...work, lanes: 1, equalCaptions: true });
+    expect([...made.values()].map(({ caption }) => caption !== undefined)).toEqual([true, false, true]);
+    expect(made.get("b")!.error).toContain("got eyes-2 after eyes-1");
+    const again = await captionAll([clip("a"), clip("b"), clip("c")], {
+      ...(await workOn(server, { options, store: work.store })),
+      lanes: 1,
+      equalCaptions: true,
+    });
+    expect([...again.values()].every(({ caption }) => caption !== undefined)).toBe(true);
+  });
+
   it("one caption for clips of several sources is an error with the clips, before the rest is paid for", async () => {
     await using server = await chatServer({ models: MODELS, answer });
     const many = Array.from({ length: 40 }, (_, i) => clip(`c${i}`, { duration: 1 }));

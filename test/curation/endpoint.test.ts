@@ -149,19 +149,28 @@ describe("what ends a run", () => {
     expect(server.asked).toHaveLength(1);
   });
 
-  it("a model that changes in mid run, also against an earlier run", async () => {
-    await using server = await chatServer({ models: MODELS, model: ({ index }) => (index < 2 ? "tiny-1" : "tiny-2"), answer: () => "a" });
-    const endpoint = open(server);
+  it("an answer of another model is refused, one that changes for good ends the run, as does another than an earlier run's", async () => {
+    const others = (index: number): boolean => index === 2 || index > 3;
+    await using server = await chatServer({
+      models: MODELS,
+      model: ({ index }) => (others(index) ? "tiny-2" : "tiny-1"),
+      answer: () => "a",
+    });
+    const endpoint = open(server, { concurrency: 2 });
     await ask(endpoint, "x");
     await ask(endpoint, "x");
     expect(endpoint.servedModel).toBe("tiny-1");
-    await expect(ask(endpoint, "x")).rejects.toMatchObject({
-      scope: "endpoint",
-      message: expect.stringContaining("got tiny-2 after tiny-1"),
-    });
+    const message = expect.stringContaining("got tiny-2 after tiny-1") as string;
+    await expect(ask(endpoint, "x")).rejects.toMatchObject({ scope: "request", message });
+    await ask(endpoint, "x");
+    for (let i = 0; i < 5; i++) await expect(ask(endpoint, "x")).rejects.toMatchObject({ scope: "request", message });
+    await expect(ask(endpoint, "x")).rejects.toMatchObject({ scope: "endpoint", message });
     const again = open(server);
     again.expectModel("tiny-0");
-    await expect(ask(again, "x")).rejects.toThrow("got tiny-2 after tiny-0");
+    await expect(ask(again, "x")).rejects.toMatchObject({
+      scope: "endpoint",
+      message: expect.stringContaining("got tiny-2 after tiny-0"),
+    });
   });
 
   it("other weights under the same name", async () => {

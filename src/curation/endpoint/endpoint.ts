@@ -1,7 +1,7 @@
 /**
  * A model behind an OpenAI-compatible API (vLLM, Ollama, llama.cpp's server, LM Studio, SGLang, OpenAI …), asked by plain fetch, in Node
  * and in browsers. What a server cannot do is found out and done otherwise; what fails in passing is tried again; what it answers is
- * checked. A server that names another model than before ends the run: its answers would not belong together.
+ * checked. Answers of another model than before are not taken: they would not belong together. A server that changed for good ends the run.
  */
 import { CogwheelError } from "../../base/errors.ts";
 import { linkedAbort } from "../../base/linked-abort.ts";
@@ -36,7 +36,7 @@ export interface EndpointFacts {
 
 /** Answers between two looks at the list of models, for servers that name what they were asked for and not what they serve. */
 const LOOK_EVERY = 100;
-/** Requests in a row that failed in passing, after which the server is taken for gone. */
+/** Requests in a row that failed in passing or were answered by another model, after which the server, or its model, is taken for gone. */
 const GONE_AFTER = 3;
 
 export class Endpoint {
@@ -52,6 +52,9 @@ export class Endpoint {
   #looked: Promise<ServedModel> | undefined;
   #models: readonly string[] = [];
   #served: string | undefined;
+  /** Whether that model has answered here, and answers of others in a row since. */
+  #heard = false;
+  #others = 0;
   #answers = 0;
   #failing = 0;
   readonly #told = new Set<string>();
@@ -83,7 +86,9 @@ export class Endpoint {
 
   /** The answers that were kept of an earlier run came from this model; another is refused. */
   expectModel(served: string | undefined): void {
-    if (served !== undefined) this.#expect(served);
+    if (served === undefined) return;
+    this.#served ??= served;
+    if (served !== this.#served) throw this.#other("endpoint", served);
   }
 
   /** The model that answered, as the server names it; undefined before the first answer. */
@@ -187,14 +192,24 @@ export class Endpoint {
     return new EndpointError(scope, `${this.label}: a request must be answered with 200, got ${status} ${words}; ${remedy}`);
   }
 
+  /** A row of servers behind one address may have one that serves another model: what that one says is asked for again. */
   #expect(served: string): void {
-    if (this.#served === undefined) this.#served = served;
-    if (this.#served !== served)
-      throw new EndpointError(
-        "endpoint",
-        `${this.label}: one model must answer all along, got ${served} after ${this.#served}; ` +
-          "name the model that you want, and run again with it alone",
-      );
+    this.#served ??= served;
+    if (served === this.#served) {
+      this.#heard = true;
+      this.#others = 0;
+      return;
+    }
+    const gone = !this.#heard || ++this.#others >= GONE_AFTER * this.#gate.width;
+    throw this.#other(gone ? "endpoint" : "request", served);
+  }
+
+  #other(scope: "request" | "endpoint", served: string): EndpointError {
+    return new EndpointError(
+      scope,
+      `${this.label}: one model must answer all along, got ${served} after ${this.#served}; ` +
+        "name the model that you want, and run again with it alone",
+    );
   }
 
   async #list(signal: AbortSignal | undefined): Promise<ServedModel[] | undefined> {
