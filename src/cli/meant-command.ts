@@ -10,13 +10,17 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   config: "train CONFIG.json, and options of each command",
   devices: "adapters",
   download: "models pull NAME",
+  install: "models pull NAME",
   list: "models, adapters, cache or inspect",
+  playground: "serve, whose address is the page",
   pull: "models pull NAME",
   rm: "models rm NAME",
   run: "generate",
   server: "serve",
+  ui: "serve, whose address is the page",
   update: "npm install cogwheel-webgpu@latest",
   version: "--version",
+  web: "serve, whose address is the page",
 };
 
 /**

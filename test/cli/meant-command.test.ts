@@ -16,6 +16,7 @@ test.each<[readonly string[], string]>([
   [["dta"], "data"],
   [["rain"], "train"],
   [["downlod"], "models pull NAME"],
+  [["web"], "serve, whose address is the page"],
 ])("%j is refused with %s", (line, meant) => {
   expect(refused(line)).toThrow(`got ${JSON.stringify(line[0])}; what does that here is: ${meant}`);
   expect(refused(line)).toThrow(`To make a video of the word: generate ${line[0]}`);
