@@ -2,6 +2,7 @@
  * What becomes of a job, as server-sent events. An event's id is the revision of the job in the store, and each tells the whole state: who
  * comes back with `Last-Event-ID` is told what is there now, unless that is what it has. A slow client misses states in between.
  */
+import { base64 } from "../base/base64.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { JobBackend } from "../jobs/backend.ts";
 import { outputBlob } from "../jobs/job.ts";
@@ -26,12 +27,6 @@ function typeOf(bytes: Uint8Array): string {
   if (bytes[0] === 0xff) return "image/jpeg";
   return bytes[0] === 0x47 ? "image/gif" : "image/webp";
 }
-
-const base64 = (bytes: Uint8Array): string => {
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  return btoa(text);
-};
 
 export interface StreamOptions {
   readonly board: JobBoard;

@@ -2,6 +2,7 @@
  * The keys that clients show, kept with the jobs. Of a key there is only a digest: whoever reads it can do nothing with it. The digest is
  * also the owner of the key's jobs. Secrets of webhooks stand there as they are, because bodies are signed with them.
  */
+import { base64 } from "../base/base64.ts";
 import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { KeyValues } from "../jobs/backend.ts";
@@ -38,7 +39,6 @@ const KNOWN_MS = 1000;
 const NOBODY = "key-of-nobody";
 
 const random = (): Uint8Array => crypto.getRandomValues(new Uint8Array(32));
-const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
 
 const digestOf = (key: string): Promise<string> => sha256(new TextEncoder().encode(key));
 /** 256 random bits, so a plain digest keeps them: there is nothing to guess. */

@@ -87,10 +87,8 @@ export async function estimated<Clip extends { readonly id: string }>(
   const answers = await ask(some);
   const took = between(before, account.spent);
   const scale = clips.length / some.length;
-  const [taken, seconds] =
-    took.requests > 0
-      ? [took, (performance.now() - began) / 1000]
-      : [ledgerCost(some, ledger, stage), ledgerSeconds(some, ledger, stage) / lanes];
+  const { seconds, ...taken } =
+    took.requests > 0 ? { ...took, seconds: (performance.now() - began) / 1000 } : askedBefore(some, ledger, { stage, lanes });
   return {
     clips: clips.length,
     measured: some.length,
@@ -110,22 +108,22 @@ const between = (a: Account["spent"], b: Account["spent"]): Account["spent"] => 
   cost: b.cost - a.cost,
 });
 
-/** How long their requests took, one after another. */
-const ledgerSeconds = (clips: readonly { readonly id: string }[], ledger: Ledger, of: string): number =>
-  clips.reduce(
-    (total, { id }) => ledger.of(id).reduce((sum, { stage, cost, ms }) => sum + (stage.startsWith(of) && cost ? ms / 1000 : 0), total),
-    0,
+/** What the same clips took when they were asked for, with `lanes` requests under way at a time. */
+function askedBefore(
+  clips: readonly { readonly id: string }[],
+  ledger: Ledger,
+  { stage: of, lanes }: { readonly stage: string; readonly lanes: number },
+): Account["spent"] & { readonly seconds: number } {
+  const asked = clips.flatMap(({ id }) =>
+    ledger.of(id).flatMap(({ stage, cost, ms }) => (stage.startsWith(of) && cost ? [{ ...cost, ms }] : [])),
   );
-
-/** What the same clips took when they were asked for. */
-function ledgerCost(clips: readonly { readonly id: string }[], ledger: Ledger, of: string): Account["spent"] {
-  const costs = clips.flatMap(({ id }) => ledger.of(id).flatMap(({ stage, cost }) => (stage.startsWith(of) && cost ? [cost] : [])));
-  const sum = (part: (cost: (typeof costs)[number]) => number | undefined): number =>
-    costs.reduce((total, one) => total + (part(one) ?? 0), 0);
+  const sum = (part: (one: (typeof asked)[number]) => number | undefined): number =>
+    asked.reduce((total, one) => total + (part(one) ?? 0), 0);
   return {
     requests: sum(({ requests }) => requests),
     inputTokens: sum(({ tokensIn }) => tokensIn),
     outputTokens: sum(({ tokensOut }) => tokensOut),
     cost: sum(({ money }) => money),
+    seconds: sum(({ ms }) => ms) / 1000 / lanes,
   };
 }

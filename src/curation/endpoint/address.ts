@@ -1,4 +1,5 @@
 /** Addresses of endpoints: read from what a person writes, and shown without what is secret in them. */
+import { base64 } from "../../base/base64.ts";
 import { CogwheelError } from "../../base/errors.ts";
 
 /** Where requests go. */
@@ -27,7 +28,7 @@ export function apiBase(text: string): ApiBase {
   url.pathname = `${url.pathname.replace(/\/(chat\/)?completions\/?$/, "").replace(/\/+$/, "")}/`;
   if (username === "" && password === "") return { url, authorization: undefined };
   const bytes = new TextEncoder().encode(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
-  return { url, authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+  return { url, authorization: `Basic ${base64(bytes)}` };
 }
 
 const EXAMPLE = "http://localhost:8000/v1";

@@ -1,4 +1,5 @@
 /** Requests of chat completions as every OpenAI-compatible server takes them, and their answers. */
+import { base64 } from "../../base/base64.ts";
 import { isObject } from "../../base/json-scan.ts";
 import type { JsonSchema } from "./schema.ts";
 import type { Usage } from "./spent.ts";
@@ -82,13 +83,6 @@ function formatOf({ name, schema }: NonNullable<ChatRequest["schema"]>, form: Sc
   if (form === "json_schema") return { type: "json_schema", json_schema: { name, strict: true, schema } };
   if (form === "json_schema flat") return { type: "json_schema", schema };
   return form === "json_object" ? { type: "json_object" } : undefined;
-}
-
-/** Bytes as base64, in pieces that a call's arguments can hold. */
-export function base64(bytes: Uint8Array): string {
-  let binary = "";
-  for (let at = 0; at < bytes.length; at += 0x8000) binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  return btoa(binary);
 }
 
 /** What an answer holds. */
