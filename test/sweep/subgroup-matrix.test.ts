@@ -52,8 +52,7 @@ const kinds: [string, OpCases, ListedKernel][] = Object.keys(wanted).map((op) =>
   const list = allCases.find((one) => one.op === op)!;
   return [op, list, list.kernels.find((choice) => choice.kernel.enables.includes(MATRICES))!];
 });
-const kindsOf = ({ slow }: Config): typeof kinds =>
-  kinds.filter(([op]) => op === slow || every || !op.startsWith("attention"));
+const kindsOf = ({ slow }: Config): typeof kinds => kinds.filter(([op]) => op === slow || every || !op.startsWith("attention"));
 const capsOf = (gpu: Gpu, { m, n, k, lanes, largest }: Config): Capabilities => ({
   ...gpu.caps,
   subgroups: { min: lanes, max: largest },
