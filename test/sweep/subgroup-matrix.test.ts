@@ -1,8 +1,8 @@
 /**
  * The kernels for subgroup matrices in every configuration that GPUs have: 8×8×8 (Apple, lavapipe), 16×16×16 (AMD, NVIDIA), 8×16×16 and
  * 8×8×16 (Intel). The matrices are emulated, so that all of a kernel but the GPU's own multiplication runs, on any adapter with f16.
- * Attention and its gradient, which take minutes to compile, run in one of them each, the first at two shapes; in all, and at more shapes, where
- * COGWHEEL_EVERY_CASE is set.
+ * Attention and its gradient, which take minutes to compile, run in one of them each, attention at two shapes; in all, and at more
+ * shapes, where COGWHEEL_EVERY_CASE is set.
  */
 import { describe, expect, test } from "vitest";
 import type { Capabilities } from "../../src/gpu/capabilities.ts";
