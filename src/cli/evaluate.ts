@@ -2,7 +2,7 @@
  * `npm run evaluate`: scores the embedded checkpoint by what its clips show, on prompts that training never saw as
  * whole captions, with the very settings that `npm start` uses.
  *
- *   npm run evaluate -- [--model DIR] [--prompts N] [--lora FILE] [--diagonal] [--ceiling] [--adapter NAME] [--json FILE]
+ *   npm run evaluate -- [--model DIR] [--prompts N] [--lora FILE[:SCALE]] [--diagonal] [--ceiling] [--adapter NAME] [--json FILE]
  *
  * With --ceiling the clips are drawn, not generated, and go through the autoencoder and back: what no transformer can exceed.
  * With --lora it tells what an adapter does to these prompts; with --diagonal what it taught: 24 prompts of a motion that the checkpoint
@@ -12,9 +12,11 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command } from "commander";
 import { checkOutputFile, writeWhole } from "./files.ts";
+import { lora } from "./flags.ts";
 import { EMBEDDED_MODEL } from "./package-root.ts";
 import { guardOutput } from "./terminal/output.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
+import type { LoraInput } from "../pipelines/lora-input.ts";
 import { VideoVae } from "../pipelines/video-vae.ts";
 import { drawsOf } from "../training/draws.ts";
 import type { Frame } from "../video/frame.ts";
@@ -47,8 +49,7 @@ function diagonalPrompts({ colours, backgrounds }: World): Entry[] {
 }
 
 async function generated(model: CogVideoX, { prompt, seed }: Entry): Promise<readonly Frame[]> {
-  const loras = options.lora ? { loras: [{ adapter: options.lora }] } : {};
-  return (await model.generate({ prompt, seed, cache: false, ...loras })).frames;
+  return (await model.generate({ prompt, seed, cache: false, loras: options.lora ?? [] })).frames;
 }
 
 async function drawnAndBack(vae: VideoVae, entry: Entry): Promise<readonly Frame[]> {
@@ -64,13 +65,13 @@ const options = new Command("evaluate")
   .description("score the embedded checkpoint by what its clips show")
   .option("--model <dir>", "checkpoint folder with evaluation-prompts.json and attributes.json", EMBEDDED_MODEL)
   .option("--prompts <n>", "how many of the prompts", Number)
-  .option("--lora <file>", "adapter that is added to the checkpoint")
+  .option("--lora <file[:scale]>", "adapter that is added to the checkpoint, with its strength (default 1)", lora)
   .option("--diagonal", "prompts of shapes that move diagonally, which the checkpoint never saw")
   .option("--ceiling", "clips that are drawn, through the autoencoder and back, in place of generated ones")
   .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
   .option("--json <file>", "write scores and measurements there")
   .parse()
-  .opts<{ model: string; prompts?: number; lora?: string; diagonal?: true; ceiling?: true; adapter?: string; json?: string }>();
+  .opts<{ model: string; prompts?: number; lora?: readonly LoraInput[]; diagonal?: true; ceiling?: true; adapter?: string; json?: string }>();
 
 if (options.json) await checkOutputFile(options.json, "--json");
 const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;

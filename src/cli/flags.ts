@@ -41,7 +41,7 @@ const numbers = (text: string): number[] =>
     .map(number);
 
 /** `file:scale`; a file of that whole name wins. */
-function lora(text: string, list: readonly LoraInput[] = []): LoraInput[] {
+export function lora(text: string, list: readonly LoraInput[] = []): LoraInput[] {
   const [, file, scale] = /^(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i.exec(text) ?? [];
   return [...list, file === undefined || existsSync(text) ? { adapter: text } : { adapter: file, scale: Number(scale) }];
 }
