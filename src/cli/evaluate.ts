@@ -71,7 +71,15 @@ const options = new Command("evaluate")
   .option("--adapter <name>", "adapter to run on", process.env["COGWHEEL_ADAPTER"])
   .option("--json <file>", "write scores and measurements there")
   .parse()
-  .opts<{ model: string; prompts?: number; lora?: readonly LoraInput[]; diagonal?: true; ceiling?: true; adapter?: string; json?: string }>();
+  .opts<{
+    model: string;
+    prompts?: number;
+    lora?: readonly LoraInput[];
+    diagonal?: true;
+    ceiling?: true;
+    adapter?: string;
+    json?: string;
+  }>();
 
 if (options.json) await checkOutputFile(options.json, "--json");
 const world = JSON.parse(await readFile(join(options.model, "attributes.json"), "utf8")) as World;
