@@ -47,23 +47,36 @@ export interface TrainedLora extends Trained {
 }
 
 /**
+ * The modules that an adapter stands beside; throws for one that the model cannot have.
+ * @param weights shapes of the model's weights, by state-dict name
+ */
+export function adaptedModules(
+  weights: ReadonlyMap<string, readonly number[]>,
+  { rank = 64, alpha = rank, targets = DEFAULT_TARGETS }: LoraOptions,
+): AdaptedModule[] {
+  if (!Number.isInteger(rank) || rank < 1) throw new CogwheelError("training", `the rank must be a whole number from 1, got ${rank}`);
+  if (!Number.isFinite(alpha) || alpha === 0)
+    throw new CogwheelError("training", `alpha must be a finite number other than 0, got ${alpha}; leave it out for the rank`);
+  const modules = adapted(weights, targets);
+  // Above a target's smaller side a rank adds nothing, but PEFT takes it, and one rank may be for targets of several widths.
+  const widest = Math.max(...modules.flatMap(sides));
+  if (rank > widest)
+    throw new CogwheelError("training", `the rank must be at most the widest side of the targets, ${widest}, got ${rank}; lower it`);
+  return modules;
+}
+
+/**
  * @param weights shapes of the model's weights, by state-dict name
  * @param generator draws A: uniform within ±1/√in, which is kaiming_uniform with a = √5
  */
 export function loraParameters(
   weights: ReadonlyMap<string, readonly number[]>,
-  { rank = 64, alpha = rank, targets = DEFAULT_TARGETS, initial }: LoraOptions,
+  options: LoraOptions,
   generator: TorchGenerator,
 ): TrainedLora {
-  if (!Number.isInteger(rank) || rank < 1) throw new CogwheelError("training", `the rank must be a whole number from 1, got ${rank}`);
-  if (!Number.isFinite(alpha) || alpha === 0)
-    throw new CogwheelError("training", `alpha must be a finite number other than 0, got ${alpha}; leave it out for the rank`);
-  const modules = adapted(weights, targets);
+  const { rank = 64, alpha = rank, targets = DEFAULT_TARGETS, initial } = options;
+  const modules = adaptedModules(weights, options);
   const byWeight = new Map(modules.map((one) => [`${one.module}.weight`, one]));
-  // Above a target's smaller side a rank adds nothing, but PEFT takes it, and one rank may be for targets of several widths.
-  const widest = Math.max(...modules.flatMap(sides));
-  if (rank > widest)
-    throw new CogwheelError("training", `the rank must be at most the widest side of the targets, ${widest}, got ${rank}; lower it`);
   // Kernels read vectors of four; rows that fill them up are zero, and so are their gradients.
   const padded = padTo(rank, 4);
   const names = new Map(

@@ -37,7 +37,7 @@ export function nextLossScale(state: LossScaleState, dtype: "f32" | "f16", taken
       throw new CogwheelError(
         "training",
         `gradients must be finite, got ${notFinite} NaN or infinite values, and ${skipped} steps in a row that could not be taken; ` +
-          "go on from the last checkpoint with a lower learning rate, look for broken clips (NaN latents or texts)" +
+          "begin anew with a lower learning rate or a longer warm-up, or look for broken clips (NaN latents or texts)" +
           (scaled ? ", or train in f32" : ""),
         { code: "failed" },
       );

@@ -54,7 +54,7 @@ export function optimizerOf(options: OptimizerOptions = {}): Optimizer {
     throw new CogwheelError("training", `betas must be two numbers, got ${JSON.stringify(o.betas)}; leave them out for the default`);
   o.betas.forEach((beta, i) => void must(`betas[${i}]`, beta, beta >= 0 && beta < 1, "a number from 0 to below 1"));
   must("eps", o.eps, o.eps > 0 && o.eps < 1, "a number between 0 and 1");
-  must("weightDecay", o.weightDecay, o.weightDecay >= 0 && o.weightDecay * o.lr < 1, "from 0, and below 1 times lr");
+  must("weightDecay", o.weightDecay, o.weightDecay >= 0 && o.weightDecay * o.lr < 1, "from 0, and below 1 / lr");
   must("bits", o.bits, o.bits === 8 || o.bits === 32, "8 or 32");
   must("momentum", o.momentum, o.momentum >= 0 && o.momentum < 1, "a number from 0 to below 1");
   return o;

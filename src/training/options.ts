@@ -6,15 +6,15 @@ import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { CompileOptions } from "../plan/compile.ts";
 import type { RunIdentity } from "./checkpoint.ts";
 import { type DilocoOptions, dilocoOf } from "./diloco/options.ts";
-import type { LoraOptions, TrainedLora } from "./lora.ts";
+import { adaptedModules, type LoraOptions, type TrainedLora } from "./lora.ts";
 import type { MicroWorkers } from "./micro-workers.ts";
 import { optimizerOf, type OptimizerOptions } from "./optimizer.ts";
-import { checkPacking, type PackingOptions } from "./packing/packs.ts";
+import { checkPacking, type PackingOptions, toldPacking } from "./packing/packs.ts";
 import type { Trained } from "./parameters.ts";
 import { type Checkpointing, CHECKPOINTING } from "./record.ts";
 import { type PriorOptions, priorOf } from "./prior/options.ts";
 import type { SamplingOptions } from "./sample.ts";
-import { checkSchedule, type Schedule } from "./schedule.ts";
+import { checkSchedule, type Schedule, toldSchedule } from "./schedule.ts";
 import { checkStages, type StageOptions, stagesOf, stepsOf } from "./stages.ts";
 import { TIMESTEP_SAMPLINGS } from "./timesteps.ts";
 import type { TrainingModel } from "./trainer.ts";
@@ -179,6 +179,15 @@ export function checkOptions(o: TrainOptions): void {
   optimizerOf(o.optimizer);
 }
 
+/**
+ * Throws where options contradict each other, are none, or are not for this model: what can be told before anything is read or encoded.
+ * @param weights shapes of the model's weights, by state-dict name
+ */
+export function checkOptionsFor(weights: ReadonlyMap<string, readonly number[]>, options: TrainOptions): void {
+  checkOptions(options);
+  if (!options.full) adaptedModules(weights, options.lora ?? {});
+}
+
 /** What another value of would make another run of it. */
 export function identityOf(
   o: TrainOptions,
@@ -197,11 +206,13 @@ export function identityOf(
           ? "full, from scratch"
           : "full",
     optimizer: optimizerOf(o.optimizer),
-    schedule: o.schedule ?? {},
+    schedule: toldSchedule(o.schedule),
     steps: stepsOf(o),
     batch: o.batch ?? 1,
-    packing: o.packing ?? null,
-    ...(o.stages ? { stages: stagesOf(o).map(({ steps, lr, batch, packing }) => ({ steps, lr, batch, packing })) } : {}),
+    packing: o.packing ? toldPacking(o.packing) : null,
+    ...(o.stages
+      ? { stages: stagesOf(o).map(({ steps, lr, batch, packing }) => ({ steps, lr, batch, packing: packing && toldPacking(packing) })) }
+      : {}),
     accumulation: o.accumulation ?? 1,
     maxGradNorm: String(o.maxGradNorm ?? 1),
     ema: o.ema ?? null,

@@ -35,3 +35,9 @@ export function checkSchedule(schedule: Schedule): void {
   if (!(floor >= 0 && floor <= 1))
     throw new CogwheelError("training", `the schedule's floor must be a share from 0 to 1, got ${floor}; leave it out for 0`);
 }
+
+/** What of a schedule is other than the default: two that are the same are told alike. */
+export function toldSchedule({ name = "constant", warmupSteps = 0, floor = 0 }: Schedule = {}): Schedule {
+  const falls = name !== "constant";
+  return { ...(falls ? { name } : {}), ...(warmupSteps ? { warmupSteps } : {}), ...(falls && floor ? { floor } : {}) };
+}

@@ -201,12 +201,21 @@ describe("what cannot be is refused before anything is loaded", () => {
     [["--resolution", "30"], "a side must be a multiple of 16 pixels, got 30; the nearest is 32"],
     [["--filter", "score >"], "a value or a column must stand here, got its end at character 8"],
     [["--resume"], "--resume goes on with a run, got none in refused"],
+    [["--betas", "0.9"], "betas must be two numbers, got [0.9]"],
+    [
+      ["--image-noises", "2", "--condition-dropout", "0.1"],
+      "got imageNoises and conditionDropout for one that takes text alone; leave them out",
+    ],
+    [["--held-out", "refused"], "clips must have captions in metadata.jsonl"],
   ])(
     "%j",
     async (args, want) => {
       const ended = await train([...common, "--out", "refused", "--steps", "2", ...args]);
       expect(ended.code, ended.err).toBe(2);
       expect(ended.err).toContain(want);
+      // Before a clip is read or encoded, which may take hours.
+      expect(ended.out).toBe("");
+      expect(ended.err).not.toContain("read clips");
     },
     60_000,
   );

@@ -220,6 +220,10 @@ describe("refused", () => {
     await refused({ steps: 2, lora: { rank: 4 }, seed: 1 }, /got another seed \(0 then, 1 now\)/);
     await refused({ steps: 3, lora: { rank: 8 } }, /got another trained\.lora\.rank \(4 then, 8 now\); .*another steps \(2 then, 3 now\)/);
     await refused({ steps: 2, lora: { rank: 4 }, identity: { data: "v2" } }, /got another data \(nothing then, "v2" now\)/);
+    // What is told is what is other than the default: the default itself is no difference.
+    const same = { schedule: { name: "constant", warmupSteps: 0, floor: 0.5 } } as const;
+    expect((await taken(model, clips, { ...options, ...same, lora: { rank: 4 }, resume: saved })).steps).toEqual([]);
+    await refused({ steps: 2, lora: { rank: 4 }, schedule: { warmupSteps: 1 } }, /another schedule\.warmupSteps \(nothing then, 1 now\)/);
     await expect(taken(model, clips, { ...options, lora: { rank: 4 }, resume: new Uint8Array(20) })).rejects.toThrow(
       /must be a safetensors file/,
     );

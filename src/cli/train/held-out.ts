@@ -1,6 +1,6 @@
 /** What clips that are not learned from lose as a run goes on: always of the last stage's size, at the same timesteps, with the same noise. */
 import { prepareTogether } from "../../data/encode.ts";
-import { openClips } from "../../data/folder.ts";
+import type { ClipFolder } from "../../data/folder.ts";
 import type { PrepareTogetherOptions } from "../../data/prepared.ts";
 import { clipSamples } from "../../data/samples.ts";
 import { CogwheelError } from "../../base/errors.ts";
@@ -10,8 +10,7 @@ import { type Training, VALIDATION_TIMESTEPS } from "../../training/train.ts";
 import { HELD_OUT, type HeldOutLoss, type RunFolder } from "./run-folder.ts";
 
 export interface HeldOutOptions extends Omit<PrepareTogetherOptions, "emptyText"> {
-  /** The clips' folder. */
-  readonly clips: string;
+  readonly clips: ClipFolder;
   /** Of a run to compare with. */
   readonly beside: readonly HeldOutLoss[];
 }
@@ -34,12 +33,12 @@ export class HeldOut {
     { clips, beside, ...options }: HeldOutOptions,
     learned: ReadonlySet<string>,
   ): Promise<HeldOut> {
-    const prepared = await prepareTogether(model, await openClips(clips), options);
+    const prepared = await prepareTogether(model, clips, options);
     const known = prepared.clips.find(({ content }) => learned.has(content));
     if (known)
       throw new CogwheelError(
         "train",
-        `held-out clips must not be learned from, got ${known.row.file} of ${clips} in the data too; take it out of either`,
+        `held-out clips must not be learned from, got ${known.row.file} of ${clips.label} in the data too; take it out of either`,
       );
     const samples: GivenSample[] = [];
     // Their order and draws are the same in every run.

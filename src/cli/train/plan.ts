@@ -5,6 +5,7 @@ import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import type { CompileOptions } from "../../plan/compile.ts";
 import { Clock } from "../../plan/seconds.ts";
+import type { BatchShape } from "../../training/batch.ts";
 import { exchangeBytes } from "../../training/diloco/exchange.ts";
 import { type Diloco, dilocoOf } from "../../training/diloco/options.ts";
 import { trainingNeeds, type TrainingNeeds } from "../../training/needs.ts";
@@ -52,6 +53,7 @@ export async function planOf(
   { progress, signal }: { progress: Progress; signal: AbortSignal },
 ): Promise<TrainPlan> {
   const { options, stages } = config;
+  for (const stage of stages) checkPlanned(model, stage);
   const needs = stages.map((stage) => needsOf(config, model, stage));
   const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
   const clock = rates && new Clock(rates);
@@ -86,24 +88,35 @@ export function streamedWeights(config: TrainConfig, model: CogVideoX): CompileO
   return config.stages.map((stage) => needsOf(config, model, stage)).reduce((a, b) => (a.streamed >= b.streamed ? a : b)).compile;
 }
 
-/** What a step takes on the largest clips of a stage, or on its packs. */
-function needsOf({ options, keeping, memory }: TrainConfig, model: CogVideoX, stage: StageConfig): TrainingNeeds {
+/** The largest clips of a stage, of the model's own aspect. */
+function largestOf(model: CogVideoX, stage: StageConfig): BatchShape {
   const { rules, configs, defaults } = model;
   const sizes = sizesOf(stage, model);
   const size = clipSize(defaults.width, defaults.height, sizes.resolution, rules.spatial * rules.patchSize);
   const latents = (sizes.frames - 1) / rules.temporal + 1;
-  const { batch = 1, packing } = stageOptions(stage);
-  const largest = {
+  return {
+    clips: stageOptions(stage).batch ?? 1,
     frames: Math.ceil(latents / rules.patchSizeT) * rules.patchSizeT,
     height: size.height / rules.spatial,
     width: size.width / rules.spatial,
+    textLength: configs.transformer.max_text_seq_length,
   };
-  const textLength = configs.transformer.max_text_seq_length;
-  if (packing) checkTokens(stage, tokensOf(configs.transformer, { ...largest, text: textLength }).all, "a clip of the model's own aspect");
+}
+
+/** Throws where a plan's packs do not hold such a clip; a run asks its data. */
+function checkPlanned(model: CogVideoX, stage: StageConfig): void {
+  const { textLength: text, ...size } = largestOf(model, stage);
+  checkTokens(stage, tokensOf(model.configs.transformer, { ...size, text }).all, "a clip of the model's own aspect");
+}
+
+/** What a step takes on the largest clips of a stage, or on its packs. */
+function needsOf({ options, keeping, memory }: TrainConfig, model: CogVideoX, stage: StageConfig): TrainingNeeds {
+  const { transformer } = model.configs;
+  const { packing } = stageOptions(stage);
   return trainingNeeds(
-    { config: configs.transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
+    { config: transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
     keeping ? { ...options, prior: { ...keeping, data: [] } } : options,
-    packing ? capacityOf(configs.transformer, packing) : { clips: batch, ...largest, textLength },
+    packing ? capacityOf(transformer, packing) : largestOf(model, stage),
     memory,
   );
 }

@@ -1,6 +1,7 @@
 /** The work of `cogwheel train`: prepare the clips, train, keep checkpoints, leave the result. */
 import { resolve } from "node:path";
 import { CogwheelError } from "../../base/errors.ts";
+import { takesImage } from "../../data/encode.ts";
 import { openClips } from "../../data/folder.ts";
 import type { PreparedClips } from "../../data/prepared.ts";
 import { clipSamples, emptyText } from "../../data/samples.ts";
@@ -8,7 +9,9 @@ import { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import { defined } from "../../pipelines/options.ts";
 import { bytesText } from "../../base/units.ts";
 import { LORA_FILE } from "../../training/export.ts";
+import { transformerWeights } from "../../models/cogvideox/weights.ts";
 import { expectRunOf } from "../../training/checkpoint.ts";
+import { checkOptionsFor } from "../../training/options.ts";
 import { priorSeed } from "../../training/prior/stream.ts";
 import { stageSeed } from "../../training/stages.ts";
 import { train } from "../../training/train.ts";
@@ -20,7 +23,7 @@ import { hubProgress } from "../terminal/hub-progress.ts";
 import { endedBy, interruptible } from "../terminal/interrupt.ts";
 import { print, printJson, printPath } from "../terminal/output.ts";
 import { Progress } from "../terminal/progress.ts";
-import { readConfig } from "./config.ts";
+import { readConfig, type TrainConfig } from "./config.ts";
 import { HeldOut } from "./held-out.ts";
 import { planOf, printTrainPlan, streamedWeights } from "./plan.ts";
 import { generatePrior } from "./prior-clips.ts";
@@ -28,7 +31,8 @@ import { identityOf, type PreparedStage, preparedStages } from "./prepared-stage
 import { heldOutOf, type LoggedStep, RunFolder } from "./run-folder.ts";
 import { RunLock } from "../run-lock.ts";
 import { type LedRun, leadRun } from "./lead.ts";
-import { begun, Steps, type TrainingWork } from "./steps.ts";
+import { sizesOf } from "./stages.ts";
+import { begun, meanOf, Steps, type TrainingWork } from "./steps.ts";
 import { Validation } from "./validation.ts";
 
 /** Flags that are no keys of the config; the others are under their keys. */
@@ -67,6 +71,8 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       ...(plan ? { configsOnly: true } : {}),
     });
     const work = { config, model, progress, signal };
+    // Encoding may take hours: what can be told without it is told first.
+    checkModel(config, model);
     if (plan) {
       const planned = await planOf(config, model, work);
       progress[Symbol.dispose]();
@@ -89,6 +95,19 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
   }
 }
 
+/** Throws for what the model cannot have, as far as that can be told without reading a clip. */
+function checkModel({ options, imageNoises, stages }: TrainConfig, model: CogVideoX): void {
+  const ofImages = Object.entries({ imageNoises, conditionDropout: options.conditionDropout }).filter(([, value]) => value !== undefined);
+  if (ofImages.length && !takesImage(model))
+    throw new CogwheelError(
+      "train",
+      `images are learned from by models that take one, got ${ofImages.map(([name]) => name).join(" and ")} for one that takes text alone; ` +
+        `leave ${ofImages.length > 1 ? "them" : "it"} out`,
+    );
+  checkOptionsFor(transformerWeights(model.configs.transformer), options);
+  for (const stage of stages) sizesOf(stage, model);
+}
+
 async function runSteps(
   work: TrainingWork,
   folder: RunFolder,
@@ -97,6 +116,9 @@ async function runSteps(
 ): Promise<void> {
   const { config, model, progress, signal } = work;
   const clips = await openClips(config.data);
+  const unseen = config.heldOut === undefined ? undefined : await openClips(config.heldOut);
+  // Streamed weights give the same bytes as those that stay.
+  const streamed = streamedWeights(config, model);
   await generatePrior(work);
   const kept = config.prior === undefined ? undefined : await openClips(config.prior);
   for (const warning of [...clips.warnings, ...(kept?.warnings ?? [])]) progress.note(warning);
@@ -123,16 +145,13 @@ async function runSteps(
     for (const [who, count] of led?.encoding.shares ?? []) print(`${count} clips and captions encoded ${who === HERE ? who : `by ${who}`}`);
   }
   const heldOut =
-    config.heldOut === undefined
-      ? undefined
-      : await HeldOut.prepare(
-          model,
-          folder,
-          { ...shared, sizes: last.sizes, clips: config.heldOut, beside },
-          new Set(stages.flatMap(({ prepared, prior }) => [...prepared.clips, ...(prior?.clips ?? [])].map(({ content }) => content))),
-        );
-  // Streamed weights give the same bytes as those that stay.
-  const streamed = streamedWeights(config, model);
+    unseen &&
+    (await HeldOut.prepare(
+      model,
+      folder,
+      { ...shared, sizes: last.sizes, clips: unseen, beside },
+      new Set(stages.flatMap(({ prepared, prior }) => [...prepared.clips, ...(prior?.clips ?? [])].map(({ content }) => content))),
+    ));
   const data = stages.map(({ prepared, pictures }, i) =>
     clipSamples(model, prepared, { seed: stageSeed(config.seed, i), ...defined({ pictures }) }),
   );
@@ -168,7 +187,7 @@ async function runSteps(
   const learned = log.slice(from).reduce((sum, step) => sum + step.clips.length, 0);
   const recent = log.slice(-100);
   const { loss, priorLoss } = lossesOf(recent);
-  const unseen = heldOut?.losses.at(-1)?.loss;
+  const heldOutLoss = heldOut?.losses.at(-1)?.loss;
   const result = resolve(folder.at(config.full ? "transformer" : LORA_FILE));
   const counts = stages.map(({ prepared }) => prepared.clips.length);
   // Of this process, as the seconds are.
@@ -179,7 +198,7 @@ async function runSteps(
       steps: done,
       loss,
       ...defined({ priorLoss }),
-      ...(unseen === undefined ? {} : { heldOutLoss: unseen }),
+      ...defined({ heldOutLoss }),
       seconds,
       clips: config.options.stages ? counts : counts[0]!,
       leftOut,
@@ -191,14 +210,13 @@ async function runSteps(
   if (priorLoss !== undefined) print(`loss of prior clips in them ${priorLoss.toPrecision(3)}`);
   if (moved > 0) print(`${bytesText(moved, 1)} exchanged with workers`);
   for (const [worker, count] of led?.leader.shares ?? []) print(`${count} ${led!.what} by ${worker}`);
-  if (unseen !== undefined) print(`loss on held-out clips ${unseen.toFixed(4)}`);
+  if (heldOutLoss !== undefined) print(`loss on held-out clips ${heldOutLoss.toFixed(4)}`);
   printPath(result);
 }
 
 /** The mean of steps; with prior clips among theirs, of each kind of clip. */
 function lossesOf(steps: readonly LoggedStep[]): { loss: number; priorLoss?: number } {
-  const mean = (of: readonly number[]): number => of.reduce((sum, loss) => sum + loss, 0) / Math.max(1, of.length);
   const clips = steps.flatMap((step) => step.clips);
   const of = (prior: boolean): number[] => clips.filter((clip) => (clip.prior ?? false) === prior).map(({ loss }) => loss);
-  return of(true).length ? { loss: mean(of(false)), priorLoss: mean(of(true)) } : { loss: mean(steps.map(({ loss }) => loss)) };
+  return of(true).length ? { loss: meanOf(of(false)), priorLoss: meanOf(of(true)) } : { loss: meanOf(steps.map(({ loss }) => loss)) };
 }

@@ -206,10 +206,16 @@ function dilocoWords(options: DilocoOptions): string {
   return `rounds of ${steps} steps, ${replicas} replicas, ${outer}, ${exchange}, inner state ${innerState}`;
 }
 
+/** The mean of those that are finite: a step that was skipped may have a loss that is not. 0 of none. */
+export function meanOf(values: readonly number[]): number {
+  const finite = values.filter(Number.isFinite);
+  return finite.reduce((sum, value) => sum + value, 0) / Math.max(1, finite.length);
+}
+
 /** Of the last steps: the mean of the loss, and the speed. */
 function stepWords(log: readonly LoggedStep[]): string {
   const last = log.slice(-20);
-  const mean = (of: (step: LoggedStep) => number): number => last.reduce((sum, step) => sum + of(step), 0) / last.length;
+  const mean = (of: (step: LoggedStep) => number): number => meanOf(last.map(of));
   const speed = mean(({ clips }) => clips.length) / mean(({ seconds }) => seconds);
   return `step ${last.at(-1)!.step}  loss ${mean(({ loss }) => loss).toFixed(4)}  ${speed.toPrecision(3)} clips/s`;
 }

@@ -26,7 +26,7 @@ export function exchanged(exchange: ExchangeKind, outer: Float32Array, inner: Fl
   if (wrong !== undefined)
     throw new CogwheelError(
       "training",
-      `a replica must come to finite values, got ${wrong} in ${name}; go on from the last checkpoint with a lower learning rate`,
+      `a replica must come to finite values, got ${wrong} in ${name}; begin anew with a lower learning rate`,
       { code: "failed" },
     );
   if (exchange === "f32") return { values: inner };

@@ -11,6 +11,9 @@ import { drawsOfRank, type TimestepPlace, timestepsOf } from "../timesteps.ts";
 import { PACK_AVERAGES, type PackAverage, type PackedBatch } from "./batch.ts";
 import { Packer } from "./packer.ts";
 
+/** Clips that are looked at together. */
+const WINDOW = 256;
+
 export interface PackingOptions {
   /** Tokens of a pack, text and video: what a micro-step takes, whatever clips are in it. */
   readonly budget: number;
@@ -31,6 +34,12 @@ export function checkPacking({ budget, clips, window, rope, average }: PackingOp
       throw new CogwheelError("training", `packing.${name} must be a whole number from 1, got ${value}; correct it`);
   assertKnown("training", "packing.rope", rope, ["prefix", "pipeline"]);
   assertKnown("training", "packing.average", average, PACK_AVERAGES);
+}
+
+/** The options other than the defaults: two that are the same are told alike. */
+export function toldPacking({ window, rope, average, ...rest }: PackingOptions): PackingOptions {
+  const told = <T>(name: string, value: T, otherwise: T): object => (value === undefined || value === otherwise ? {} : { [name]: value });
+  return { ...rest, ...told("window", window, WINDOW), ...told("rope", rope, "prefix"), ...told("average", average, "clip") };
 }
 
 /** What the run's one graph has room for. */
@@ -59,7 +68,7 @@ export async function* packsOf(
   c: TransformerConfig,
   { packing, seed, prior }: { packing: PackingOptions; seed: number; prior?: PriorData | undefined },
 ): AsyncGenerator<readonly StreamedSample[], void, void> {
-  const { budget, clips = mostClips(c, budget), window = 256 } = packing;
+  const { budget, clips = mostClips(c, budget), window = WINDOW } = packing;
   const packer = new Packer<Packable>({ budget, clips, window });
   for await (const sample of samplesOf(data, c, seed, prior)) {
     packer.add({ tokens: packedTokens(c, sample), sample });

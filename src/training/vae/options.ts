@@ -9,7 +9,7 @@ import type { WeightProvider } from "../../run/weight-provider.ts";
 import type { DataOf } from "../batches.ts";
 import type { RunIdentity } from "../checkpoint.ts";
 import type { OptimizerOptions } from "../optimizer.ts";
-import { checkSchedule, type Schedule } from "../schedule.ts";
+import { checkSchedule, type Schedule, toldSchedule } from "../schedule.ts";
 import { placesOf, type StagePlace } from "../stages.ts";
 import { type DiscriminatorConfig, discriminatorConfig } from "../../models/discriminator/config.ts";
 import type { LpipsDigests } from "../../models/lpips/open.ts";
@@ -264,7 +264,7 @@ export function vaeIdentity(o: TrainVaeOptions, { config }: TrainableVae, lpips?
     model: config,
     trained: `vae, ${o.part ?? "decoder"}${o.scratch ? ", from scratch" : ""}`,
     optimizer: vaeOptimizers(o).vae,
-    schedule: o.schedule ?? {},
+    schedule: toldSchedule(o.schedule),
     stages: vaeStages(o).map(({ data: _, index: __, before: ___, ...stage }) => stage),
     latents: o.latents ?? "sample",
     statistics: o.statistics ?? "batches",
