@@ -101,8 +101,8 @@ function checkModel({ options, imageNoises, stages }: TrainConfig, model: CogVid
   if (ofImages.length && !takesImage(model))
     throw new CogwheelError(
       "train",
-      `images are learned from by models that take one, got ${ofImages.map(([name]) => name).join(" and ")} for one that takes text alone; ` +
-        `leave ${ofImages.length > 1 ? "them" : "it"} out`,
+      `images are learned from by models that take one, got ${ofImages.map(([name]) => name).join(" and ")} ` +
+        `for one that takes text alone; leave ${ofImages.length > 1 ? "them" : "it"} out`,
     );
   checkOptionsFor(transformerWeights(model.configs.transformer), options);
   for (const stage of stages) sizesOf(stage, model);
