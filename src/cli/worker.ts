@@ -1,8 +1,10 @@
 /** The work of `cogwheel worker`. */
 import { hostname } from "node:os";
+import { listAdapters } from "#platform";
 import { CogwheelError } from "../base/errors.ts";
 import { hex } from "../base/hex.ts";
 import { openJobs } from "../jobs/open-node.ts";
+import { OwnAdapter } from "../jobs/own-adapter-node.ts";
 import { COMPONENTS, STAGES, type JobStage } from "../jobs/stages.ts";
 import { JobStore } from "../jobs/store.ts";
 import { Tracing } from "../jobs/tracing.ts";
@@ -11,6 +13,7 @@ import { work } from "../jobs/worker.ts";
 import { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import { nameOf } from "../pipelines/made-with.ts";
 import { defined } from "../pipelines/options.ts";
+import { readSession } from "../platform/choose.ts";
 import { RankWork } from "../ranks/work.ts";
 import { CaptionDoer } from "../tasks/caption-work.ts";
 import { EncodeDoer } from "../tasks/encode-work.ts";
@@ -56,20 +59,7 @@ export async function runWorker({
   const captions = captionDoer({ captionUrl, captionModel, captionConcurrency });
   // Who captions needs no adapter.
   const folders = model ?? (captions ? [] : [EMBEDDED_MODEL]);
-  const models = folders.map(
-    (folder): WorkerModel => ({
-      name: modelName(folder),
-      open: (keep) =>
-        CogVideoX.open(folder, {
-          ...defined({ adapter, dtype, variant, memoryBytes: memory }),
-          weightsOf: stages.map((stage) => COMPONENTS[stage]),
-          keep,
-          onWarning: complain,
-        }),
-      ...(dtype === "q8" || dtype === "q4" ? { stored: dtype } : {}),
-    }),
-  );
-  const names = models.map(({ name }) => name);
+  const names = folders.map(modelName);
   const twice = names.find((name, at) => names.indexOf(name) !== at);
   if (twice !== undefined)
     throw new CogwheelError("worker", `models must have names of their own, got two called ${twice}; start two workers`);
@@ -77,6 +67,24 @@ export async function runWorker({
   const signal = untilInputEnds ? AbortSignal.any([interruption.signal, endOfInput()]) : interruption.signal;
   await using backend = await openJobs(queue, complain);
   const id = workerId();
+  await using own = new OwnAdapter(backend.values, id);
+  const chosen = adapter ?? (folders.length ? await freeGpu(own) : undefined);
+  const models = folders.map(
+    (folder): WorkerModel => ({
+      name: modelName(folder),
+      async open(keep) {
+        const opened = await CogVideoX.open(folder, {
+          ...defined({ adapter: chosen, dtype, variant, memoryBytes: memory }),
+          weightsOf: stages.map((stage) => COMPONENTS[stage]),
+          keep,
+          onWarning: complain,
+        });
+        await own.has({ name: opened.gpu.name, kind: opened.gpu.caps.kind });
+        return opened;
+      },
+      ...(dtype === "q8" || dtype === "q4" ? { stored: dtype } : {}),
+    }),
+  );
   const version = engineVersion();
   const leaseMs = lease ? { leaseMs: 1000 * lease } : {};
   using ranks = new RankWork(backend, { id, version, onNote: complain, ...leaseMs, ...defined({ memoryBytes: memory }) });
@@ -106,6 +114,19 @@ export async function runWorker({
     signal,
   );
   return 0;
+}
+
+/** The GPU for a worker that was told of no adapter: one that no other worker of the queue has. Undefined: this machine's default. */
+async function freeGpu(own: OwnAdapter): Promise<string | undefined> {
+  const best = readSession()?.best;
+  if (process.env["COGWHEEL_ADAPTER"] || best?.kind !== "hardware") return undefined;
+  const found = await own.choose(await listAdapters());
+  if (!found) return undefined;
+  const { name, others } = found;
+  if (others.length > 0)
+    complain(`Every GPU of this machine has a worker of this queue: this one shares ${name} with ${others.join(", ")}; --adapter chooses`);
+  else if (name !== best.name) complain(`Takes ${name}, as other workers of this queue have the GPUs before it; --adapter chooses`);
+  return name === best.name ? undefined : name;
 }
 
 /** Who sends requests for captions on; undefined where no server is named. */

@@ -15,6 +15,15 @@ export class QueueUnusable extends CogwheelError {
   }
 }
 
+/**
+ * What a loss of power leaves of a write. One that has returned survives a kill, however it is written.
+ *
+ * - `synced`: all of it. What others are promised is written so: an accepted job, a result.
+ * - `ordered`: it, or what was there before, whole. For what is written again and again, as far as a job is.
+ * - `unsynced`: it, a part, or nothing. For what is of no use after a loss of power: what two workers give each other.
+ */
+export type Sync = "synced" | "ordered" | "unsynced";
+
 /** A value and the number of its revision, which `put` compares. */
 export interface Entry {
   readonly value: Uint8Array;
@@ -35,18 +44,19 @@ export interface KeyValues {
   keys(prefix: string): Promise<string[]>;
   /**
    * Compare-and-set: writes only where the key's revision is `expected` (0: where there is none), and returns the new revision, or
-   * undefined where another was faster. What was returned survives a kill.
+   * undefined where another was faster. What was returned survives a kill. @param sync default `synced`
    */
-  put(key: string, value: Uint8Array, expected: number): Promise<number | undefined>;
+  put(key: string, value: Uint8Array, expected: number, sync?: Sync): Promise<number | undefined>;
   /** The same rule as `put`; true where it was deleted. */
-  delete(key: string, expected: number): Promise<boolean>;
+  delete(key: string, expected: number, sync?: Sync): Promise<boolean>;
   /** Changes of keys that begin with `prefix`, from now on, until `signal` aborts. */
   watch(prefix: string, signal: AbortSignal): AsyncIterable<Change>;
 }
 
 /** Large values by name: latents after each step, pictures, videos. Names are like keys; a put replaces the whole, at once. */
 export interface Blobs {
-  put(name: string, bytes: Uint8Array): Promise<void>;
+  /** @param sync default `synced` */
+  put(name: string, bytes: Uint8Array, sync?: Sync): Promise<void>;
   /** Bytes from `begin` to before `end`, by default all; undefined where there is no such blob. */
   get(name: string, begin?: number, end?: number): Promise<Uint8Array | undefined>;
   size(name: string): Promise<number | undefined>;

@@ -82,15 +82,14 @@ export class JobRun {
   async #run(goesOn: boolean): Promise<"completed" | "handed on"> {
     const { signal } = this.lease;
     const saved = goesOn ? await this.#saved() : undefined;
-    const { id, steps } = this.lease.job;
+    const { id, steps, encoded: wasEncoded = false } = this.lease.job;
     const step = saved?.state.step ?? 0;
-    let embeds = goesOn && this.lease.job.encoded && !(step > 0 && step === steps) ? await this.#embeds() : undefined;
+    const denoised = step > 0 && step === steps;
+    let embeds = goesOn && wasEncoded && !denoised ? await this.#embeds() : undefined;
     // What is reached is what is there: where blobs were lost the stage before is done again.
-    const job = await this.lease.update((one) => ({
-      ...one,
-      step,
-      encoded: embeds !== undefined || (one.encoded === true && step > 0 && step === steps),
-    }));
+    const encoded = embeds !== undefined || (wasEncoded && denoised);
+    const asTold = step === this.lease.job.step && encoded === wasEncoded;
+    const job = asTold ? this.lease.job : await this.lease.update((one) => ({ ...one, step, encoded }));
     if (!canTake(this.stages, job)) return "handed on";
     this.options.onNote?.(`${id}: ${saved ? `goes on from step ${step} of ${steps}` : embeds ? "goes on from its prompt" : "begins"}`);
     const asked = await invalid(askedOf(job.request, this.#blobs, saved, { signal, most: MOST_FRAMES }), signal);
@@ -160,12 +159,12 @@ export class JobRun {
   async #save(request: GenerationRequest, reached: GenerationStep): Promise<void> {
     const { step, steps, secondsLeft } = reached;
     const { id } = this.lease.job;
-    await this.#blobs.put(stateBlob(id), writeLatents(savedRun(this.model, request, reached.state)));
+    await this.#blobs.put(stateBlob(id), writeLatents(savedRun(this.model, request, reached.state)), "ordered");
     const now = performance.now();
     if (this.#previewMs > 0 && now - this.#previewed >= this.#previewMs) {
       this.#previewed = now;
       const frames = reached.preview();
-      if (frames.length) await this.#blobs.put(outputBlob(id, "preview"), await sheet(frames));
+      if (frames.length) await this.#blobs.put(outputBlob(id, "preview"), await sheet(frames), "ordered");
     }
     const shared = defined({ shared: this.#lead?.report });
     if (step === steps && this.stages.has("decode")) await this.#clips?.call();
@@ -203,7 +202,7 @@ export class JobRun {
       if (error instanceof LeaseLost && error.job?.output?.blob !== blob) await this.#blobs.delete(blob);
       throw error;
     }
-    for (const name of [embedsBlob(id), stateBlob(id), outputBlob(id, "preview")]) await this.#blobs.delete(name);
+    await Promise.all([embedsBlob(id), stateBlob(id), outputBlob(id, "preview")].map((name) => this.#blobs.delete(name)));
     if (this.#lead || this.#clips) await deletePair(this.store.backend, job);
   }
 }

@@ -1,10 +1,10 @@
 /** A worker's hold on a job: taken by compare-and-set, renewed while the work goes on, and lost when another has it. */
 import { linkedAbort } from "../base/linked-abort.ts";
 import { CogwheelError } from "../base/errors.ts";
-import { QueueUnusable } from "./backend.ts";
+import { QueueUnusable, type Sync } from "./backend.ts";
 import type { Job } from "./job.ts";
 import { isAlike, isBegun, type Digests } from "./stages.ts";
-import { failedJob, isOver, type JobStore } from "./store.ts";
+import { failedJob, isOver, type JobStore, type StoredJob } from "./store.ts";
 
 /** The job is another's now, or over: cancelled, deleted. */
 export class LeaseLost extends CogwheelError {
@@ -41,6 +41,9 @@ export const MOST_FRUITLESS = 8;
 /** Why a job is not taken: it is over or gone; another has it for so long; it was begun with other weights or by another version. */
 export type NotTaken = "over" | "begun elsewhere" | { readonly heldMs: number };
 
+/** How far a job is stands in its saved state too, and no lease outlives a loss of power: its end alone is promised to be there then. */
+const syncOf = (job: Job): Sync => (isOver(job) ? "synced" : "ordered");
+
 export class LeasedJob implements AsyncDisposable {
   readonly #controller: AbortController & Disposable;
   readonly #timer: ReturnType<typeof setInterval>;
@@ -66,15 +69,14 @@ export class LeasedJob implements AsyncDisposable {
     void this.#listen();
   }
 
-  /** @param onRenewed called when the lease was renewed @param signal ends the work for another reason */
+  /** @param read as it was a moment ago @param onRenewed called when the lease was renewed @param signal ends the work for another reason */
   static async take(
     store: JobStore,
-    id: string,
+    read: StoredJob,
     holder: Holder,
     { signal, onRenewed }: { signal: AbortSignal; onRenewed: () => Promise<void> },
   ): Promise<LeasedJob | NotTaken> {
-    for (;;) {
-      const found = await store.read(id);
+    for (let found: StoredJob | undefined = read; ; found = await store.read(read.job.id)) {
       if (!found || isOver(found.job)) return "over";
       const { job, revision } = found;
       const now = Date.now();
@@ -95,7 +97,7 @@ export class LeasedJob implements AsyncDisposable {
               lease: { worker, until: now + leaseMs },
               ...{ weights: same ? { ...job.weights, ...weights } : weights, version },
             };
-      const taken = await store.replace(next, revision);
+      const taken = await store.replace(next, revision, syncOf(next));
       if (taken === undefined) continue;
       if (isOver(next)) return "over";
       return new LeasedJob(store, next, taken, holder, signal, onRenewed);
@@ -126,7 +128,7 @@ export class LeasedJob implements AsyncDisposable {
       const next = changed.lease === undefined ? changed : { ...changed, lease: { worker, until: Date.now() + leaseMs } };
       // Whoever watches may hear of the end before this does.
       this.#ended = isOver(next);
-      const revision = await this.store.replace(next, this.#revision);
+      const revision = await this.store.replace(next, this.#revision, syncOf(next));
       if (revision !== undefined) {
         this.#job = next;
         this.#revision = revision;

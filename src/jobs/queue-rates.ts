@@ -22,13 +22,13 @@ export async function measureQueue(
   let revision = (await values.get(VALUE))?.revision ?? 0;
   for (let n = 0; n < TIMES; n++) {
     const began = now();
-    await values.put(VALUE, new Uint8Array(1000), revision);
+    await values.put(VALUE, new Uint8Array(1000), revision, "unsynced");
     revision = (await values.get(VALUE))?.revision ?? 0;
     turnSeconds = Math.min(turnSeconds, now() - began);
   }
   const blob = `measure.${crypto.randomUUID().slice(0, 8)}`;
   const began = now();
-  await blobs.put(blob, new Uint8Array(bytes));
+  await blobs.put(blob, new Uint8Array(bytes), "unsynced");
   await blobs.get(blob);
   const seconds = now() - began;
   await blobs.delete(blob);

@@ -118,7 +118,7 @@ export async function askForRoom(
   const told = ({ room }: WorkerRecord): boolean => room !== undefined && Object.hasOwn(room, size);
   if (workers.every(told)) return workers;
   const key = ASK + (await sha256(new TextEncoder().encode(size))).slice(0, 16);
-  await replaceRecord(values, key, { size: sizeOf(request) } satisfies Question);
+  await replaceRecord(values, key, { size: sizeOf(request) } satisfies Question, "ordered");
   const until = Date.now() + ms;
   let records = workers;
   for (let wait = 10; Date.now() < until && !records.every(told); wait = Math.min(100, 1.5 * wait)) {

@@ -16,6 +16,8 @@ const INLINE_BYTES = 900_000;
 const LOOK_MS = 1_000;
 /** A slot that is full is looked at so often. */
 const FULL_MS = 5;
+/** After a loss of power none of the two goes on with their exchange. */
+const SYNC = "unsynced";
 
 type Store = Pick<JobBackend, "values" | "blobs">;
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -83,9 +85,9 @@ export class StorePeer implements Peer, AsyncDisposable {
     const value = packed({ region, ...(large ? { large } : {}) }, large ? undefined : bytes);
     if (large) {
       while (await values.get(slot)) await pause(FULL_MS, this.#ended.signal);
-      await blobs.put(slot, bytes);
+      await blobs.put(slot, bytes, SYNC);
     }
-    while ((await values.put(slot, value, 0)) === undefined) await pause(FULL_MS, this.#ended.signal);
+    while ((await values.put(slot, value, 0, SYNC)) === undefined) await pause(FULL_MS, this.#ended.signal);
   }
 
   async get(from: number, region: string, signal?: AbortSignal): Promise<Bytes> {
@@ -98,7 +100,7 @@ export class StorePeer implements Peer, AsyncDisposable {
     if (!bytes) throw new Error(`${region} is gone`);
     this.#large.delete(name);
     await blobs.delete(large.key);
-    await values.delete(large.key, large.revision);
+    await values.delete(large.key, large.revision, SYNC);
     return bytes;
   }
 
@@ -143,7 +145,7 @@ export class StorePeer implements Peer, AsyncDisposable {
       const name = `${key.slice(this.#prefix.length).split(".")[0]!} ${head.region}`;
       if (head.large) this.#large.set(name, { key, revision });
       this.#board.put(name, rest);
-      if (!head.large) await this.store.values.delete(key, revision);
+      if (!head.large) await this.store.values.delete(key, revision, SYNC);
     } catch (error) {
       this.#ended.abort(error);
     }

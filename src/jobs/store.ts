@@ -7,7 +7,7 @@ import { hex } from "../base/hex.ts";
 import { parseJsonObject } from "../base/json-scan.ts";
 import { linkedAbort } from "../base/linked-abort.ts";
 import { pause } from "../base/pause.ts";
-import type { Entry, JobBackend } from "./backend.ts";
+import type { Entry, JobBackend, Sync } from "./backend.ts";
 import { deletePair } from "./partner.ts";
 import type { TraceContext } from "./tracing.ts";
 import {
@@ -167,9 +167,9 @@ export class JobStore {
     }
   }
 
-  /** Writes a job that was read at `revision`; the new revision, or undefined where another was faster. */
-  async replace(job: Job, revision: number): Promise<number | undefined> {
-    return await this.backend.values.put(jobKey(job.id), bytesOf(job), revision);
+  /** Writes a job that was read at `revision`; the new revision, or undefined where another was faster. @param sync as of `put` */
+  async replace(job: Job, revision: number, sync?: Sync): Promise<number | undefined> {
+    return await this.backend.values.put(jobKey(job.id), bytesOf(job), revision, sync);
   }
 
   /** Ends a job that is not over as `failed` with the code `cancelled`; whoever works on it stops. */
@@ -258,10 +258,8 @@ export class JobStore {
       };
       let change = watch();
       let next = change();
+      let found = await this.read(id);
       for (let told = -1; !ended.signal.aborted; ) {
-        // A watch may tell of what was meanwhile followed by something else, and it may miss what came before it had begun or while a
-        // server was away: what is yielded is what is there.
-        const found = await this.read(id);
         if ((found?.revision ?? 0) !== told) yield found?.job;
         if (!found || isOver(found.job)) return;
         told = found.revision;
@@ -273,6 +271,10 @@ export class JobStore {
           change = watch();
         } else if (changed?.done) return;
         if (changed) next = change();
+        // A watch may tell late, and may miss what came before it had begun or while a server was away.
+        const entry = changed && changed !== "broken" ? changed.value.entry : undefined;
+        if (!entry) found = await this.read(id);
+        else if (entry.revision > told) found = { job: jobOf(id, entry), revision: entry.revision };
       }
     } finally {
       ended.abort();

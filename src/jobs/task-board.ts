@@ -74,7 +74,7 @@ export class TaskBoard<T extends object> implements AsyncDisposable {
   /** Says how it is now. */
   async announce(): Promise<void> {
     if (this.signal.aborted) return;
-    await replaceRecord(this.backend.values, this.places.key(this.id), { ...this.said(), until: Date.now() + UNHEARD_MS });
+    await replaceRecord(this.backend.values, this.places.key(this.id), { ...this.said(), until: Date.now() + UNHEARD_MS }, "ordered");
   }
 
   async #watch(): Promise<void> {

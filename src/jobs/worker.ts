@@ -255,13 +255,14 @@ class Worker implements AsyncDisposable {
     if (other) return await this.#takeOther(other, hint);
     const wanted = partnerHintOf(hint.job);
     if (wanted !== undefined) return await this.#assist(wanted, hint);
-    const job = await store.get(hint.job).catch(damaged);
-    if (!job || isOver(job)) return await hint.done();
+    const found = await store.read(hint.job).catch(damaged);
+    if (!found || isOver(found.job)) return await hint.done();
+    const { job } = found;
     const open = this.#open.get(job.request.model);
     if (!open || !canTake(this.#stages, job)) return await this.#leave(hint);
     if (await this.#lacksRoom(job)) return await this.#leave(hint);
     const holder: Holder = { worker: options.id, weights: open.weights, version: options.version, leaseMs: this.#leaseMs };
-    const lease = await LeasedJob.take(store, job.id, holder, { signal, onRenewed: () => hint.working() });
+    const lease = await LeasedJob.take(store, found, holder, { signal, onRenewed: () => hint.working() });
     if (lease === "over") return await hint.done();
     if (lease === "begun elsewhere") return await this.#leave(hint);
     if (!(lease instanceof LeasedJob)) return await hint.release(lease.heldMs + 50);

@@ -41,7 +41,8 @@ export const WORKERS = "worker.";
 
 /** Writes a worker's record, whatever it was. */
 export async function announce(values: KeyValues, record: WorkerRecord): Promise<void> {
-  await replaceRecord(values, WORKERS + record.id, record);
+  // After a loss of power nobody is there any more.
+  await replaceRecord(values, WORKERS + record.id, record, "ordered");
 }
 
 /** Takes a worker's record away. */

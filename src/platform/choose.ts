@@ -12,9 +12,13 @@ import type { AdapterSource, ListedAdapter } from "./types.ts";
 import { driverManifests, hasVulkanLoader, lavapipeManifest, MESA_ADVICE, runtimeFolder, SWIFTSHADER_ADVICE } from "./vulkan.ts";
 
 export interface ChosenAdapter extends Candidate {
+  /** What the source has as its best, where nothing was asked for. */
+  best?: ChosenBest;
   /** Dawn's name of the device, where the source has several and the wanted one may not be its best. */
   device?: string;
 }
+
+export type ChosenBest = Pick<ListedAdapter, "name" | "kind">;
 
 /** What is in COGWHEEL_PROBED: a choice that was made, here or by the process that started this one. */
 export interface Session {
@@ -23,6 +27,8 @@ export interface Session {
   /** What was asked for, if anything was. */
   want?: string;
   device?: string;
+  /** What was chosen where nothing was asked for. */
+  best?: ChosenBest;
   /** Why nothing could be chosen. */
   error?: string;
   /** The drivers that were named before the choice. */
@@ -63,6 +69,7 @@ export async function beginSession(want: string | undefined, probe: ProbeAdapter
     const choice = await chooseAdapter(want, probe);
     env = choice.env;
     if (choice.device !== undefined) session.device = choice.device;
+    if (choice.best !== undefined) session.best = choice.best;
   } catch (error) {
     if (!(error instanceof CogwheelError)) throw error;
     session.error = error.message.replace(/^\[adapter\] /, "");
@@ -99,7 +106,8 @@ export async function chooseAdapter(want: string | undefined, probe: ProbeAdapte
   const all = await candidates();
   if (want === undefined) {
     for (const candidate of all) {
-      if ((await probe(candidate, "best")).length > 0) return candidate;
+      const [best] = await probe(candidate, "best");
+      if (best) return { ...candidate, best: { name: best.name, kind: best.kind } };
     }
     throw noAdapter(all);
   }
@@ -112,11 +120,11 @@ export async function chooseAdapter(want: string | undefined, probe: ProbeAdapte
   const seen: string[] = [];
   for (const source of new Set([...sources, ...all.map((candidate) => candidate.source)])) {
     const candidate = all.find((one) => one.source === source);
-    for (const adapter of candidate ? await probe(candidate, "all") : []) {
-      if (sources.includes(source) && fits(adapter))
-        return { ...candidate!, ...(adapter.device === undefined ? {} : { device: adapter.device }) };
-      if (!seen.includes(adapter.name)) seen.push(adapter.name);
-    }
+    const probed = candidate ? await probe(candidate, "all") : [];
+    // One name may be part of another.
+    const found = sources.includes(source) && (probed.find((one) => one.name.toLowerCase() === name) ?? probed.find(fits));
+    if (found) return { ...candidate!, ...(found.device === undefined ? {} : { device: found.device }) };
+    for (const one of probed) if (!seen.includes(one.name)) seen.push(one.name);
   }
   if (seen.length === 0) throw noAdapter(all);
   const told = process.env["COGWHEEL_ADAPTER"] === want ? "COGWHEEL_ADAPTER" : "--adapter";

@@ -24,7 +24,8 @@ const NAME = /^\.(.*)\.(\d+)-([0-9a-f]{8})-([0-9a-z]+)-[0-9a-f]{8}\.(part|old|ne
 /** Names of versions before: without host and start. */
 const EARLIER = /^\.(.*)\.(\d+)-[0-9a-z]{1,6}\.(part)$/s;
 
-const host = createHash("sha256").update(`${hostname()} ${pidNamespace()}`).digest("hex").slice(0, 8);
+/** What stands for this machine, as far as its processes see each other. */
+export const ownHost = createHash("sha256").update(`${hostname()} ${pidNamespace()}`).digest("hex").slice(0, 8);
 
 function pidNamespace(): string {
   try {
@@ -36,6 +37,8 @@ function pidNamespace(): string {
 
 /** When a process began; "0" where that cannot be known. */
 const beginningOf = (pid: number | "self"): string => startOf(pid) ?? "0";
+/** Of this process, as part of a name. */
+const ownBeginning = BigInt(beginningOf("self")).toString(36);
 
 /**
  * What stands for a path's name in its temporary names. A name has at most 255 bytes: of a long
@@ -51,7 +54,7 @@ function stem(path: string): string {
 
 /** A name beside `path` that no other process and no other call uses. */
 export function temporaryName(path: string, ending: Ending = "part"): string {
-  return `.${stem(path)}.${process.pid}-${host}-${BigInt(beginningOf("self")).toString(36)}-${randomBytes(4).toString("hex")}.${ending}`;
+  return `.${stem(path)}.${process.pid}-${ownHost}-${ownBeginning}-${randomBytes(4).toString("hex")}.${ending}`;
 }
 
 /** The same name with another ending. */
@@ -74,11 +77,11 @@ export async function leftovers(folder: string, ending: Ending, path?: string): 
 /** Other programs may make such names too, so that the path must be one's own. */
 function earlier(name: string, path: string | undefined): readonly (string | undefined)[] {
   const [, of, pid, kind] = (path !== undefined && EARLIER.exec(name)) || [];
-  return [name, of, pid, host, "0", kind];
+  return [name, of, pid, ownHost, "0", kind];
 }
 
 async function isLeft(path: string, pid: number, where: string, start: string): Promise<boolean> {
-  if (where === host) {
+  if (where === ownHost) {
     if (!isRunning(pid)) return true;
     const now = beginningOf(pid);
     if (now !== "0" && start !== "0") return BigInt(now).toString(36) !== start;

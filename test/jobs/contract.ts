@@ -44,6 +44,24 @@ export function backendContract(open: () => Promise<JobBackend>): void {
     expect(await values.delete("job.a", (await values.get("job.a"))!.revision)).toBe(true);
   });
 
+  test("what need not outlive a loss of power is there for others at once, by the same rules", async () => {
+    let revision = 0;
+    for (const sync of ["unsynced", "ordered", "synced"] as const) {
+      expect(await one.values.put("lease.a", bytes("another's"), revision + 1, sync)).toBeUndefined();
+      const next = await one.values.put("lease.a", bytes(sync), revision, sync);
+      expect(next).toBeGreaterThan(revision);
+      expect([text((await other.values.get("lease.a"))?.value), (await other.values.get("lease.a"))?.revision]).toEqual([sync, next]);
+      // What one has seen last is not the newest any more.
+      revision = (await other.values.put("lease.a", bytes("other"), next!, sync))!;
+      expect(await one.values.put("lease.a", bytes("late"), next!, sync), "another was faster").toBeUndefined();
+      await one.blobs.put("state.b", bytes(sync), sync);
+      expect(text(await other.blobs.get("state.b"))).toBe(sync);
+    }
+    expect(await one.values.delete("lease.a", revision, "unsynced")).toBe(true);
+    expect(await other.values.get("lease.a")).toBeUndefined();
+    await one.blobs.delete("state.b");
+  });
+
   test("of many that write at once one gets through, each time", async () => {
     const add = async ({ values }: JobBackend): Promise<void> => {
       for (;;) {
@@ -72,10 +90,19 @@ export function backendContract(open: () => Promise<JobBackend>): void {
         if (change.entry === undefined) controller.abort();
       }
     })();
+    // Another one in the same process, which ends before.
+    const ended = new AbortController();
+    const once = (async () => {
+      for await (const { key } of other.values.watch("seen.x", ended.signal)) {
+        ended.abort();
+        return key;
+      }
+    })();
     await new Promise((done) => setTimeout(done, 100));
     const first = (await one.values.put("seen.x", bytes("1"), 0))!;
     await one.values.put("unseen.x", bytes("1"), 0);
     await expect.poll(() => heard.length, { timeout: 3000 }).toBe(1);
+    expect(await once).toBe("seen.x");
     const second = (await one.values.put("seen.x", bytes("2"), first))!;
     await expect.poll(() => heard.length, { timeout: 3000 }).toBe(2);
     await one.values.delete("seen.x", second);

@@ -1,6 +1,6 @@
 /** Jobs in a folder: the contract, what is refused, and processes that are killed in the middle. */
 import { spawn } from "node:child_process";
-import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -41,6 +41,27 @@ test("revisions that were followed long ago are removed, and what is deleted sta
   expect(await backend.values.put("k", Uint8Array.of(0), 4), "a revision of before").toBeUndefined();
   await using again = await openEmbedded(at);
   expect(await again.values.get("k")).toBeUndefined();
+});
+
+test("who watches hears of what changes in a new log, when the one before is full", async () => {
+  const at = join(folder, "full");
+  await using one = await openEmbedded(at);
+  await using other = await openEmbedded(at);
+  const controller = new AbortController();
+  const heard: string[] = [];
+  const watching = (async () => {
+    for await (const { key } of other.values.watch("k", controller.signal)) heard.push(key);
+  })();
+  await one.values.put("k1", Uint8Array.of(1), 0);
+  await expect.poll(() => heard).toEqual(["k1"]);
+  await appendFile(join(at, "changes/log"), "\n".repeat(4_000_000));
+  await one.values.put("k2", Uint8Array.of(1), 0);
+  await other.values.put("k3", Uint8Array.of(1), 0);
+  await one.values.put("k4", Uint8Array.of(1), 0);
+  await expect.poll(() => heard).toEqual(["k1", "k2", "k3", "k4"]);
+  expect((await readdir(join(at, "changes"))).sort()).toEqual(["log", "log.old"]);
+  controller.abort();
+  await watching;
 });
 
 const CHILD = `
