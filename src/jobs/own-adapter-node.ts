@@ -45,8 +45,8 @@ export class OwnAdapter implements AsyncDisposable {
   }
 
   /**
-   * Takes the first GPU of a list that nobody has, or the one that the fewest have; undefined where there is none. Resolves to its name, and
-   * to the workers that have it too.
+   * Takes the first GPU of a list that nobody has, or the one that the fewest have; undefined where there is none. Resolves to its name
+   * and to the workers that have it too.
    */
   async choose(adapters: readonly Adapter[]): Promise<{ readonly name: string; readonly others: readonly string[] } | undefined> {
     const names = [...new Set(adapters.filter(({ kind }) => kind === "hardware").map(({ name }) => name))];
