@@ -12,8 +12,8 @@ const MOST_MS = 250;
 export class Pace {
   /** Operations a millisecond, learned: what to expect of the next submit. */
   #rate: number;
-  /** The most ever seen: work is not over sooner than that, so a wait may sleep as long. */
-  #fastest = Infinity;
+  /** The most ever seen, 0 before: work is not over sooner than that, so a wait may sleep as long. */
+  #fastest = 0;
   #outstanding = 0;
   #since = 0;
   readonly #idle: (predictedMs: number, signal?: AbortSignal) => Promise<void>;
@@ -40,21 +40,25 @@ export class Pace {
    * speed: the next one would sleep for nearly as long again.
    */
   get outstandingMs(): number {
-    if (this.#outstanding === 0) return 0;
+    if (this.#fastest === 0) return 0;
     return Math.min(LONGEST_SLEEP_MS, Math.max(0, this.#outstanding / this.#fastest - (performance.now() - this.#since)));
   }
 
   async drain(signal?: AbortSignal): Promise<void> {
     const flops = this.#outstanding;
+    const predicted = this.outstandingMs;
+    const begun = performance.now();
     try {
-      await this.#idle(this.outstandingMs, signal);
+      await this.#idle(predicted, signal);
     } finally {
       this.#outstanding = 0; // also of a wait that was given up: how long its work took is then unknown
     }
-    const ms = performance.now() - this.#since;
-    if (flops > 0 && ms > 5) {
-      this.#rate = 0.5 * this.#rate + 0.5 * (flops / ms);
-      this.#fastest = this.#fastest === Infinity ? flops / ms : Math.max(this.#fastest, flops / ms);
+    const now = performance.now();
+    const rate = flops / (now - this.#since);
+    if (flops > 0 && now > this.#since + 4) {
+      this.#rate = 0.5 * this.#rate + 0.5 * rate;
+      // Over when it woke, after four fifths (wait-node.ts): nobody knows since when, so the next one sleeps half as long.
+      this.#fastest = Math.max(this.#fastest, now - begun < 0.85 * predicted ? 2 * rate : rate);
     }
   }
 }

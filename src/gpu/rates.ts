@@ -16,7 +16,15 @@ export interface KernelRate {
   readonly weight?: string;
 }
 
-export interface Rates {
+/** What a pipeline takes once in a process. */
+export interface FirstRate {
+  /** Seconds to make it, of whose kernel the driver has kept what it compiled: it does so from process to process. */
+  readonly pipelineSeconds: number;
+  /** Seconds that its first dispatch takes besides: some drivers compile only then. */
+  readonly firstRunSeconds: number;
+}
+
+export interface Rates extends FirstRate {
   /** By the label of the specialised kernel: dispatches of several sizes, for little work is done at another rate than much. */
   readonly kernels: Readonly<Record<string, readonly KernelRate[]>>;
   /** Seconds that a dispatch takes beside its work. */
@@ -25,10 +33,8 @@ export interface Rates {
   readonly runSeconds: number;
   /** Seconds to bind a dispatch of a program, when its pipelines are there. */
   readonly bindSeconds: number;
-  /** Seconds to make a pipeline, of whose kernel the driver has kept what it compiled: it does so from process to process. */
-  readonly pipelineSeconds: number;
-  /** Seconds that a pipeline's first dispatch takes besides: some drivers compile only then. */
-  readonly firstRunSeconds: number;
+  /** What a pipeline takes once, by the label of its kernel; of others what is said here besides, the mean. */
+  readonly first: Readonly<Record<string, FirstRate>>;
 }
 
 /** How fast weights come, from where they are stored to where kernels read them. */
@@ -106,9 +112,15 @@ const isHeader = (value: Record<string, unknown>): value is Record<string, unkno
 /** Are these rates as they are kept now? Those of an older engine may lack some. */
 export const isMeasured = (value: unknown): value is MeasuredRates => isRates(value) && "loading" in value && isLoading(value.loading);
 
+const isFirst = (value: unknown): value is FirstRate =>
+  isObject(value) && ["pipelineSeconds", "firstRunSeconds"].every((key) => isAmount(value[key]));
+
 const isRates = (value: unknown): value is Rates =>
+  isFirst(value) &&
   isObject(value) &&
-  ["dispatchSeconds", "runSeconds", "bindSeconds", "pipelineSeconds", "firstRunSeconds"].every((key) => isAmount(value[key])) &&
+  ["dispatchSeconds", "runSeconds", "bindSeconds"].every((key) => isAmount(value[key])) &&
+  isObject(value["first"]) &&
+  Object.values(value["first"]).every(isFirst) &&
   isObject(value["kernels"]) &&
   Object.values(value["kernels"]).every(
     (dispatches) => Array.isArray(dispatches) && dispatches.length > 0 && dispatches.every(isKernelRate),

@@ -6,7 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Kernel } from "../gpu/kernel.ts";
 import { Profile } from "../gpu/profile.ts";
-import type { KernelRate, Rates } from "../gpu/rates.ts";
+import type { FirstRate, KernelRate, Rates } from "../gpu/rates.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Node } from "../graph/op.ts";
 import { weightsOf } from "../graph/weights-of.ts";
@@ -27,6 +27,10 @@ export interface ProbeOptions {
 /** Runs of a graph, of which the median counts: so many, or until they have taken so long. */
 const RUNS = 5;
 const LONG_SECONDS = 0.6;
+/** Runs before those that count, of what is short. */
+const SETTLING = 4;
+/** What a longer run takes beside its dispatches is less than what these vary by. */
+const SHORT_SECONDS = 0.1;
 
 /** What a probe is of: graphs that have a model's kernels, on work that grows with `size` below `sizes`. */
 export interface ProbedModel {
@@ -41,7 +45,7 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
   const { gpu } = model;
   const probed = await model.probed();
   const found: MeasuredGraph[] = [];
-  const first: { making: number; running: number; pipelines: number }[] = [];
+  const first: Record<string, FirstRate> = {};
   using renewed = new Renewed(gpu);
   const enough = new Set<number>();
   for (let size = 0; size < probed.sizes; size++) {
@@ -52,44 +56,64 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
       const measured = await measureGraph(gpu, graph, signal);
       found.push(measured);
       // Of later sizes most pipelines are there.
-      if (size === 0) first.push(await measureFirst(gpu, graph, renewed, measured, signal));
+      if (size === 0) Object.assign(first, await measureFirst(gpu, graph, renewed, measured, signal));
       if (measured.seconds >= enoughSeconds) enough.add(which);
     }
   }
   return {
     ...ratesOf(found, gpu),
-    pipelineSeconds: ofEach(first, ({ making }) => making),
-    firstRunSeconds: ofEach(first, ({ running }) => running),
+    first,
+    pipelineSeconds: mean(Object.values(first).map(({ pipelineSeconds }) => pipelineSeconds)),
+    firstRunSeconds: mean(Object.values(first).map(({ firstRunSeconds }) => firstRunSeconds)),
   };
 }
 
 /** What graphs tell together; nothing of how long pipelines take. */
-export function ratesOf(found: readonly MeasuredGraph[], { name }: Gpu): Omit<Rates, "pipelineSeconds" | "firstRunSeconds"> {
+export function ratesOf(found: readonly MeasuredGraph[], { name }: Gpu): Omit<Rates, keyof FirstRate | "first"> {
   const kernels = new Map<string, KernelRate[]>();
   for (const { dispatches } of found)
     for (const { label, ...rate } of dispatches) kernels.set(label, [...(kernels.get(label) ?? []), rate]);
   if (kernels.size === 0)
     throw new CogwheelError("rates", `a probe must measure something, got no time of any kernel on ${name}; use another adapter`);
-  const dispatching = found.flatMap(({ dispatchSeconds }) => dispatchSeconds ?? []);
+  const { runSeconds, dispatchSeconds } = besides(
+    found.flatMap(({ restSeconds, steps }) => (restSeconds === undefined ? [] : { restSeconds, steps })),
+  );
   return {
     kernels: Object.fromEntries(kernels),
-    dispatchSeconds: dispatching.length ? median(dispatching) : 0,
+    dispatchSeconds,
     // Of the least that is read, since the host's share of a large result comes beside its work.
-    runSeconds: Math.min(...found.map(({ readSeconds }) => readSeconds)),
+    runSeconds: runSeconds + Math.min(...found.map(({ readSeconds }) => readSeconds)),
     bindSeconds: sum(found.map(({ bindSeconds }) => bindSeconds)) / sum(found.map(({ steps }) => steps)),
   };
 }
 
-/** Of all of them together, for a pipeline. */
-const ofEach = <T extends { readonly pipelines: number }>(all: readonly T[], secondsOf: (one: T) => number): number =>
-  sum(all.map(secondsOf)) / Math.max(1, sum(all.map(({ pipelines }) => pipelines)));
+/**
+ * What runs took beside the work of their dispatches, as a share of the run and one of each dispatch: the line through runs of few and of
+ * many dispatches that one run which the machine was held up in does not turn (Theil 1950). Of runs of as many dispatches nobody can tell
+ * the two apart: then it is the run's.
+ */
+export function besides(runs: readonly { readonly restSeconds: number; readonly steps: number }[]): {
+  runSeconds: number;
+  dispatchSeconds: number;
+} {
+  if (runs.length === 0) return { runSeconds: 0, dispatchSeconds: 0 };
+  const slopes = runs.flatMap((one, i) =>
+    runs
+      .slice(i + 1)
+      .flatMap(({ restSeconds, steps }) => (steps === one.steps ? [] : (restSeconds - one.restSeconds) / (steps - one.steps))),
+  );
+  const dispatchSeconds = slopes.length ? Math.max(0, median(slopes)) : 0;
+  const runSeconds = Math.max(0, median(runs.map(({ restSeconds, steps }) => restSeconds - steps * dispatchSeconds)));
+  return { runSeconds, dispatchSeconds };
+}
 
 /** A graph's times. */
 export interface MeasuredGraph {
   readonly seconds: number;
   /** One for each kind of work that it does. */
   readonly dispatches: readonly (KernelRate & { readonly label: string })[];
-  readonly dispatchSeconds?: number;
+  /** Of a run that is short: what it took beside its dispatches and the reading. */
+  readonly restSeconds?: number;
   readonly readSeconds: number;
   /** Of the whole plan. */
   readonly bindSeconds: number;
@@ -99,6 +123,7 @@ export interface MeasuredGraph {
 }
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+const mean = (values: readonly number[]): number => sum(values) / Math.max(1, values.length);
 const since = (start: number): number => (performance.now() - start) / 1000;
 
 /** Measures it on drawn data. @param thorough on one run of each kind less is known, and sooner */
@@ -118,6 +143,8 @@ export async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal,
   const run = () => timed(() => runAndRead(program, signal));
   const runs = thorough ? RUNS : 1;
   const before = await run(); // a driver may compile now, and keeps what it compiled
+  // Waits learn how long work is, and sleep past it after a first run that took longer (src/gpu/pace.ts).
+  if (thorough) for (let i = 0, spent = before; i < SETTLING && spent < SHORT_SECONDS; i++) spent += await run();
   // Of a long run what its dispatches take is all there is to know.
   const whole = before < LONG_SECONDS ? median(await repeated(run, runs)) : undefined;
   const readSeconds = median(await repeated(() => timed(() => program.read(resultOf(program), signal)), runs));
@@ -140,7 +167,7 @@ export async function measureGraph(gpu: Gpu, graph: Graph, signal?: AbortSignal,
       .map(({ count, ...kind }) => ({ ...kind, seconds: kind.seconds / count }))
       // Timestamps can stand still over what takes no time.
       .filter((kind) => kind.seconds > 0),
-    ...(whole === undefined ? {} : { dispatchSeconds: Math.max(0, work - all) / plan.steps.length }),
+    ...(whole !== undefined && whole < SHORT_SECONDS ? { restSeconds: Math.max(0, work - all) } : {}),
     readSeconds,
     bindSeconds,
     steps: plan.steps.length,
@@ -173,10 +200,17 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 /**
  * What making a graph's pipelines takes, and their first dispatches besides, in a process that is the first to meet them, on a driver that
  * is not: kernels that differ from those that have run in a comment alone are new to WebGPU, and what the driver compiles is the same.
+ * They are made together, so each is said to take its share: those of convolutions take longer than those of a text encoder.
  */
-async function measureFirst(gpu: Gpu, graph: Graph, renewed: Renewed, { bindSeconds, seconds }: MeasuredGraph, signal?: AbortSignal) {
+async function measureFirst(
+  gpu: Gpu,
+  graph: Graph,
+  renewed: Renewed,
+  { bindSeconds, seconds }: MeasuredGraph,
+  signal?: AbortSignal,
+): Promise<Record<string, FirstRate>> {
   const compiled = compile(graph, gpu.caps);
-  const before = renewed.labels.size;
+  const before = new Set(renewed.labels);
   const plan = { ...compiled, steps: compiled.steps.map((step) => renewed.step(step)) };
   using weights = await drawn(gpu, graph, compiled, signal);
   let made: Program;
@@ -184,11 +218,12 @@ async function measureFirst(gpu: Gpu, graph: Graph, renewed: Renewed, { bindSeco
   using program = made!;
   await giveInputs(program, signal);
   const running = await timed(() => runAndRead(program, signal));
-  return {
-    making: Math.max(0, making - bindSeconds),
-    running: Math.max(0, running - seconds),
-    pipelines: renewed.labels.size - before,
+  const labels = [...renewed.labels].filter((label) => !before.has(label));
+  const share = {
+    pipelineSeconds: Math.max(0, making - bindSeconds) / labels.length,
+    firstRunSeconds: Math.max(0, running - seconds) / labels.length,
   };
+  return Object.fromEntries(labels.map((label) => [label, share]));
 }
 
 /** Kernels that WebGPU has not met, in place of those that it has: one for each. */

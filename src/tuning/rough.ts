@@ -70,11 +70,8 @@ async function look({ gpu }: CogVideoX, request: GenerationRequest, signal?: Abo
     found.push(graph);
     for (const label of own) measured.add(label);
   }
-  const { dispatchSeconds, ...rates } = ratesOf(found, gpu);
-  // Of one dispatch nobody can tell what it takes besides from what its run does.
-  const more = { dispatchSeconds: 0, runSeconds: rates.runSeconds + dispatchSeconds };
   const each = codeOf(labels) / labels.size / codeOf(measured);
-  return { ...rates, ...more, pipelineSeconds: making * each, firstRunSeconds: first * each };
+  return { ...ratesOf(found, gpu), first: {}, pipelineSeconds: making * each, firstRunSeconds: first * each };
 }
 
 /** How long kernels take to compile beside each other: those of matrices 1, as SwiftShader and lavapipe did (2026-11-30). */

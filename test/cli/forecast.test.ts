@@ -16,6 +16,11 @@ it("is a line before anything is loaded, on a first run too", { timeout: 120_000
   const { code, err } = await run(args, home);
   expect(code, err).toBe(0);
   expect(err).toMatch(/^Roughly [\d.]+ s on this adapter( \(.*\))?, [\d.]+ MB of its memory\.\nload text encoder/m);
+  const json = await run([...args, "--no-cache", "--progress", "json"], home);
+  const [first] = json.err.split("\n").filter((line) => line.startsWith('{"stage":"load text encoder"'));
+  expect(JSON.parse(first!), "progress knows what is left before anything is loaded").toMatchObject({
+    all: { overall: 0, secondsLeft: expect.any(Number) as number },
+  });
 });
 
 it("what takes long on a CPU is told with what takes less, before anything is loaded", { timeout: 240_000 }, async ({ skip }) => {

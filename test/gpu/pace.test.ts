@@ -57,6 +57,16 @@ test("a first dispatch that a driver compiles for seconds makes no later wait sl
   expect(device.asleep).toBeLessThanOrEqual(40);
 });
 
+test("nor does one that took tens of milliseconds: the waits after it sleep half as long, not four fifths", async () => {
+  const device = adapter(5e7);
+  device.compile(30);
+  for (let i = 0; i < 12; i++) {
+    await device.submit(1e8); // 2 ms
+    await device.pace.drain();
+  }
+  expect(device.asleep).toBeLessThan(60); // 97 where each sleeps four fifths of the one before
+});
+
 test("no more is under way than is asked for", async () => {
   let waits = 0;
   const pace = new Pace("hardware", async () => void waits++);

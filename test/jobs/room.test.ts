@@ -24,7 +24,7 @@ const large = { ...request, width: 512, height: 512, frames: 49 };
 /** As a probe measures them: all kernels compute and move so much a second. */
 const rates: MeasuredRates = {
   kernels: { any: [1e6, 1e9].flatMap((work) => [1, 100].map((flops) => ({ flops: flops * work, bytes: work, seconds: work / 1e9 }))) },
-  ...{ dispatchSeconds: 1e-5, runSeconds: 1e-3, bindSeconds: 1e-5, pipelineSeconds: 0.01, firstRunSeconds: 0, loading: {} },
+  ...{ dispatchSeconds: 1e-5, runSeconds: 1e-3, bindSeconds: 1e-5, pipelineSeconds: 0.01, firstRunSeconds: 0, first: {}, loading: {} },
 };
 
 const command = useCommand();

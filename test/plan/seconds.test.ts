@@ -22,6 +22,7 @@ const rates = (kernels: Readonly<Record<string, KernelRate | readonly KernelRate
   bindSeconds: 0,
   pipelineSeconds: 0,
   firstRunSeconds: 0,
+  first: {},
   ...more,
 });
 

@@ -11,6 +11,7 @@ import { findRates, isMeasured, storeRates } from "../../src/gpu/rates.ts";
 import { weightsOf } from "../../src/graph/weights-of.ts";
 import { forecast } from "../../src/cli/generate/forecast.ts";
 import { drawn, rateOf } from "../../src/tuning/probe-loading.ts";
+import { besides } from "../../src/tuning/probe.ts";
 import { measureRates, ratesUnlessOff } from "../../src/tuning/rates.ts";
 import { roughRates } from "../../src/tuning/rough.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
@@ -57,6 +58,8 @@ describe("a probe", () => {
       expect(fixedSeconds).toBeGreaterThanOrEqual(0);
       expect(weightSeconds).toBeGreaterThanOrEqual(0);
     }
+    const matrices = Object.keys(rates.first).filter((label) => label.startsWith("matmul"));
+    expect(matrices.length, "what a pipeline takes once is known of each kernel").toBeGreaterThan(0);
     for (const value of [rates.runSeconds, rates.bindSeconds, rates.pipelineSeconds]) expect(value).toBeGreaterThan(0);
     expect(rates.firstRunSeconds, "nothing on drivers that compile with the pipeline").toBeGreaterThanOrEqual(0);
   });
@@ -125,6 +128,8 @@ describe("a probe", () => {
         none: { ...whole, kernels: { silu: [] } },
         old: { ...whole, runSeconds: undefined },
         older: { ...whole, firstRunSeconds: undefined },
+        oldest: { ...whole, first: undefined },
+        odd: { ...whole, first: { silu: { pipelineSeconds: 1 } } },
       },
       loading: {
         folder: { transformer: { fixedSeconds: 0, weightSeconds: 0, bytesPerSecond: 0 } },
@@ -149,6 +154,24 @@ describe("a probe", () => {
     await using other = await CogVideoX.open(model.checkpoint.source.label, { gpu: blind, dtype: "f32" });
     const { kernels } = await measureRates(other, { enoughSeconds: 0, loading: false, again: true });
     expect(Object.keys(kernels).some((label) => label.startsWith("matmul"))).toBe(true);
+  });
+});
+
+describe("what a run takes beside its dispatches", () => {
+  const run = (steps: number, restSeconds = 0.003 + steps * 1e-5) => ({ steps, restSeconds });
+
+  it("is a share of the run and one of each dispatch, told from runs of few and of many", () => {
+    for (const held of [[], [run(32, 0.1)], [run(16, 0.08), run(134, 0)]]) {
+      const found = besides([run(16), run(32), run(134), run(134), run(16), run(32), run(134), ...held]);
+      expect(found.runSeconds, "whichever run the machine was held up in").toBeCloseTo(0.003, 3);
+      expect(found.dispatchSeconds).toBeCloseTo(1e-5, 5);
+    }
+  });
+
+  it("is the run's where all have as many dispatches, and never less than nothing", () => {
+    expect(besides([run(1, 0.002), run(1, 0.004), run(1, 0.003)])).toEqual({ runSeconds: 0.003, dispatchSeconds: 0 });
+    expect(besides([run(1, 0.002), run(10, 0)])).toEqual({ runSeconds: expect.closeTo(0.001) as number, dispatchSeconds: 0 });
+    expect(besides([])).toEqual({ runSeconds: 0, dispatchSeconds: 0 });
   });
 });
 
@@ -206,6 +229,7 @@ describe("times", () => {
     bindSeconds: 0.001,
     pipelineSeconds: 0.01,
     firstRunSeconds: 0.02,
+    first: {},
     loading: Object.fromEntries(
       ["text_encoder", "transformer", "vae"].map((part) => [part, { fixedSeconds: 0.005, bytesPerSecond: 1e9, weightSeconds: 0.001 }]),
     ),
@@ -221,6 +245,10 @@ describe("times", () => {
     const first = model.times(even, size).map(({ firstRunSeconds, pipelineSeconds }) => firstRunSeconds / pipelineSeconds);
     expect(first[1], "a pipeline's first dispatch takes twice what making it does").toBeCloseTo(2, 9);
     expect(first[0], "but those that unpack weights run while these come").toBeLessThan(2);
+    const label = model.plans(size)[1]!.plans[0]!.steps[0]!.label;
+    const slow = model.times({ ...even, first: { [label]: { pipelineSeconds: 1.01, firstRunSeconds: 2.02 } } }, size);
+    expect(slow[1]!.pipelineSeconds - few[1]!.pipelineSeconds, "a kernel that was measured takes what it took").toBeCloseTo(1, 9);
+    expect(slow[1]!.firstRunSeconds - few[1]!.firstRunSeconds).toBeCloseTo(2, 9);
     const again = model.times(
       { ...even, loading: { ...even.loading, text_encoder: { ...even.loading["text_encoder"]!, fixedSeconds: 1 } } },
       size,

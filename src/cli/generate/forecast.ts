@@ -40,6 +40,8 @@ export async function sayForecast(request: GenerationRequest, work: Omit<Generat
   const { model, progress } = work;
   const known = await forecastRates(request, work);
   if (!known) return;
+  // Progress tells what is left from the start: by the first step alone it would take for every step what a driver compiles in that one.
+  if (known.rough) model.useRates(known.rates);
   const { line, advice } = forecast(model, request, known.rates, known.rough);
   progress.say(line);
   if (advice) progress.note(advice);

@@ -61,11 +61,17 @@ export function stageTimes(
     const { weights, streamed } = stage.memory;
     const rate = rates.loading[stage.part];
     const runs = runsOf(model, stage, sizes, tiling, { steps, samples });
-    const before = { pipelines: seen.size, unpacking: unpacking.size };
+    const before = unpacking.size;
     const kept = new Set<string>();
-    let [work, compute, times, binding, bringing] = [0, 0, 0, 0, 0];
+    let [work, compute, times, binding, bringing, making, running] = [0, 0, 0, 0, 0, 0, 0];
     for (const { plan, times: often } of runs) {
-      for (const { label } of plan.steps) seen.add(label);
+      for (const { label } of plan.steps) {
+        if (seen.has(label)) continue;
+        seen.add(label);
+        const first = rates.first[label] ?? rates;
+        making += first.pipelineSeconds;
+        running += first.firstRunSeconds;
+      }
       for (const request of requestsOf(plan)) unpacking.add(kindOf(request));
       for (const key of [...plan.weights.keys(), ...plan.asStored.keys()]) kept.add(key);
       binding += plan.steps.length * rates.bindSeconds;
@@ -78,17 +84,16 @@ export function stageTimes(
       bringing += often * brought;
       times += often;
     }
-    const made = seen.size - before.pipelines;
     // The rows of a prompt's words are a load of one weight, of a kind of its own.
-    const words = rate && stage.stage === "text encoder" ? { seconds: rate.fixedSeconds + rate.weightSeconds, pipelines: 1 } : undefined;
+    const words = stage.stage === "text encoder" ? rate : undefined;
     return {
       stage: stage.stage,
       names: STAGE_NAMES[stage.stage],
       ...(rate ? { loadSeconds: rate.fixedSeconds + kept.size * rate.weightSeconds + weights / rate.bytesPerSecond + binding } : {}),
       // What unpacks weights is made and run while they come.
-      pipelineSeconds: made * rates.pipelineSeconds + (unpacking.size - before.unpacking) * unpackSeconds,
-      workSeconds: work + (words?.seconds ?? 0),
-      firstRunSeconds: made * rates.firstRunSeconds + (words?.pipelines ?? 0) * unpackSeconds,
+      pipelineSeconds: making + (unpacking.size - before) * unpackSeconds,
+      workSeconds: work + (words ? words.fixedSeconds + words.weightSeconds : 0),
+      firstRunSeconds: running + (words ? unpackSeconds : 0),
       ...(streamed ? { neededBytesPerSecond: (streamed * times) / compute } : {}),
       ...(bringing ? { suppliedBytesPerSecond: (streamed * times) / bringing } : {}),
     };
