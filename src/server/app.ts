@@ -2,8 +2,8 @@
 import type { Hono } from "hono";
 import type { GenerationKind, Job } from "../jobs/job.ts";
 import { Desk, type DeskOptions, type Making } from "./desk.ts";
+import { defined } from "../pipelines/options.ts";
 import type { Posted } from "./board.ts";
-import { bytesOfDataUrl } from "./body.ts";
 import { videoResponse } from "./content.ts";
 import { ApiError } from "./errors.ts";
 import { eventResponse } from "./events.ts";
@@ -23,7 +23,7 @@ import {
 import { operators, type OperatorOptions } from "./operators.ts";
 import { ICON, pageOf, POLICY, STYLE } from "./page/html.ts";
 import { predictions } from "./predictions.ts";
-import { askedOf, like, remixOf, type Offered } from "./request.ts";
+import { askedOf, beginningOf, like, remixOf, type Offered } from "./request.ts";
 import { Router, type Asking, type RouterOptions } from "./router.ts";
 import { videoOf } from "./video.ts";
 
@@ -77,7 +77,7 @@ export function createApp(options: AppOptions): Hono {
     {
       method: "post",
       path: "/v1/videos",
-      summary: "Make a video from a prompt, or from a prompt and a picture",
+      summary: "Make a video from a prompt, or from a prompt and a picture or a video",
       body: createFields,
       form: true,
       ...making,
@@ -85,12 +85,12 @@ export function createApp(options: AppOptions): Hono {
     },
     async (asking) => {
       const given = await desk.bodyOf(asking.request);
-      const { prompt, input_reference: picture, webhook, ...fields } = checked(createFields, given);
-      const input = picture === undefined || picture instanceof Uint8Array ? picture : bytesOfDataUrl(picture.image_url, "input_reference");
+      const { prompt, webhook, input_reference, image_reference, video_reference, ...fields } = checked(createFields, given);
+      const { kind, input } = beginningOf(defined({ input_reference, image_reference, video_reference }));
       return await make(asking, {
         fields: given,
         webhook,
-        ask: async () => ({ asked: await askedOf(options, input ? "image" : "text", prompt, fields, input), ...(input ? { input } : {}) }),
+        ask: async () => ({ asked: await askedOf(options, kind, prompt, fields, input), ...(input ? { input } : {}) }),
       });
     },
   );

@@ -77,6 +77,7 @@ const settings = {
   ...generationFields,
   extra_params: object.optional().describe("an object of any of the other settings of a generation, by their names here"),
   webhook: webhookField.optional(),
+  user: z.string().max(1000).optional().describe("a text that says for whom; it is not kept"),
 };
 
 const picture = z
@@ -85,7 +86,17 @@ const picture = z
 const video = z.union([file, z.strictObject({ id: z.string() })]).describe("a video, as a file or { id } of a finished job");
 
 export const createFields = z
-  .strictObject({ prompt: promptField, input_reference: picture.optional(), ...settings })
+  .strictObject({
+    prompt: promptField,
+    input_reference: picture.optional(),
+    image_reference: json(z.strictObject({ image_url: z.string() }))
+      .optional()
+      .describe("a picture, as { image_url } with a data: address"),
+    video_reference: json(z.strictObject({ video_url: z.string() }))
+      .optional()
+      .describe("a video that is made anew by the prompt, as { video_url } with a data: address"),
+    ...settings,
+  })
   .meta({ id: "CreateVideo" });
 export const editFields = z.strictObject({ prompt: promptField, video, strength: strengthField, ...settings }).meta({ id: "EditVideo" });
 export const extendFields = z.strictObject({ prompt: promptField, video, ...settings }).meta({ id: "ExtendVideo" });

@@ -1,4 +1,5 @@
 /** From a call's fields to what a job is to make. What the model cannot make is refused here, before anything is queued. */
+import type { z } from "zod";
 import { CogwheelError } from "../base/errors.ts";
 import type { GenerationKind, Job, JobRequest } from "../jobs/job.ts";
 import type { NewJob } from "../jobs/store.ts";
@@ -10,9 +11,10 @@ import { latentFrames } from "../pipelines/settings.ts";
 import { decodeVideo } from "../video/decode.ts";
 import type { Frame } from "../video/frame.ts";
 import type { Adapters } from "./adapters.ts";
+import { bytesOfDataUrl } from "./body.ts";
 import { ApiError, invalid } from "./errors.ts";
 import { Slots } from "./slots.ts";
-import { checked, extraFields, type SettingFields } from "./fields.ts";
+import { checked, type createFields, extraFields, type SettingFields } from "./fields.ts";
 
 /** What is asked for; its input is named by whoever keeps it. */
 export type AskedVideo = NewJob["request"];
@@ -30,6 +32,19 @@ const OPTION_OF = {
   strength: "strength",
 } as const satisfies Partial<Record<keyof SettingFields, OptionName>>;
 type Numbers = { [K in keyof typeof OPTION_OF as (typeof OPTION_OF)[K]]?: K extends "negative_prompt" ? string : number };
+
+type References = Pick<z.output<typeof createFields>, "input_reference" | "image_reference" | "video_reference">;
+
+/** What a new video begins with: at most one of the fields for it. */
+export function beginningOf(fields: References): { readonly kind: GenerationKind; readonly input?: Uint8Array<ArrayBuffer> } {
+  const { input_reference: picture, image_reference: image, video_reference: video } = fields;
+  const given = (["input_reference", "image_reference", "video_reference"] as const).filter((name) => fields[name] !== undefined);
+  if (given.length > 1) throw invalid(`a video must begin with one thing at most, got ${given.join(" and ")}; leave one out`, given[1]);
+  if (video) return { kind: "video", input: bytesOfDataUrl(video.video_url, "video_reference") };
+  if (image) return { kind: "image", input: bytesOfDataUrl(image.image_url, "image_reference") };
+  if (!picture) return { kind: "text" };
+  return { kind: "image", input: picture instanceof Uint8Array ? picture : bytesOfDataUrl(picture.image_url, "input_reference") };
+}
 
 /** Seconds that the reading of an input may take. */
 const DECODE_MS = 60_000;

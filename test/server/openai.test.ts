@@ -87,6 +87,23 @@ describe("client.videos", () => {
     await expect(other.videos.edit({ video: { id: source.id }, prompt: "y" })).rejects.toThrow(OpenAI.NotFoundError);
   });
 
+  it("takes what it begins from by vLLM-Omni's names too, one at a time", async () => {
+    const url = `data:video/mp4;base64,${Buffer.from(movie).toString("base64")}`;
+    const more = { video_reference: JSON.stringify({ video_url: url }), user: "ann", extra_params: JSON.stringify({ strength: 0.5 }) };
+    const made = await client.videos.create({ prompt: "x", ...more });
+    const job = (await server.store.get(made.id))!;
+    expect(job.request).toMatchObject({ kind: "video", strength: 0.5, prompt: "x" });
+    expect(await server.backend.blobs.get(job.request.input!)).toEqual(movie);
+    const picture = { image_reference: { image_url: "data:image/png;base64,AAAA" } };
+    await expect(client.videos.create({ prompt: "x", ...more, ...picture })).rejects.toThrow(
+      /one thing at most, got image_reference and video_reference/,
+    );
+    await expect(client.videos.create({ prompt: "x", ...picture })).rejects.toThrow(OpenAI.BadRequestError);
+    const elsewhere = { video_reference: { video_url: "http://127.0.0.1/a.mp4" } };
+    await expect(client.videos.create({ prompt: "x", ...elsewhere })).rejects.toThrow(/must be a data: address/);
+    await expect(client.videos.create({ prompt: "x", ...{ boundary_ratio: 0.9 } })).rejects.toThrow(/got "boundary_ratio"; leave it out/);
+  });
+
   it("is told what this model cannot: pictures and extensions need another checkpoint", async () => {
     const video = await toFile(movie, "film.mp4");
     await expect(client.videos.extend({ video, prompt: "on", seconds: "4" })).rejects.toThrow(/makes videos from text.*got image/);
