@@ -158,6 +158,17 @@ describe("a run", () => {
     expect(result("full")).toEqual(result("roomy"));
   }, 120_000);
 
+  it("learns beside quantized weights, which belong to the run as its own do", async () => {
+    const gguf = join(folder, "q8.gguf");
+    const made = spawnSync(process.execPath, [launcher, "quantize", "--type", "q8_0", "--out", gguf], { encoding: "utf8" });
+    expect(made.status, made.stderr).toBe(0);
+    const args = [...common, "--out", "quantized", "--steps", "2"];
+    await writeFile(join(folder, "quantized.json"), JSON.stringify({ transformer: "q8.gguf" }));
+    const ended = await train(["quantized.json", ...args]);
+    expect(ended.code, ended.err).toBe(0);
+    expect((await train(args)).err).toMatch(/another weights/);
+  }, 120_000);
+
   it("goes on with nothing else than it was begun with, and says what differs and how to begin anew", async () => {
     const out = ["--out", "other", "--steps", "2"];
     expect((await train([...common, ...out])).code).toBe(0);

@@ -12,6 +12,7 @@ import { type StageConfig, stageConfigs, stageOptions } from "./stages.ts";
 
 export interface TrainConfig {
   readonly model?: string;
+  readonly transformer?: string;
   readonly vae?: string;
   readonly data: string;
   readonly out: string;
@@ -146,6 +147,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
   return {
     ...(pick(
       "model",
+      "transformer",
       "vae",
       "data",
       "out",

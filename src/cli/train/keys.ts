@@ -41,6 +41,11 @@ export const key = (kind: Kind, help: string, otherwise: string, more: Pick<Trai
 /** By name, in the order of the help. */
 export const TRAIN_KEYS = {
   model: key("path", "checkpoint in diffusers' layout: a folder, a URL, or org/name[@revision] on the hub", "the embedded model"),
+  transformer: key(
+    "path",
+    "a transformer in place of the checkpoint's: a .safetensors or .gguf file, quantized ones too",
+    "the checkpoint's",
+  ),
   vae: key("path", "a VAE in place of the checkpoint's: its folder, or a .safetensors file", "the checkpoint's"),
   data: key("path", "folder of clips: metadata.jsonl, or prompts.txt and videos.txt", "must be given"),
   out: key("path", "folder for checkpoints, the result, the log and the report", "must be given"),

@@ -48,6 +48,7 @@ export interface TrainFlags {
 export async function trainFromFolder(file: string | undefined, { resume, fresh, plan, json, queue, ...flags }: TrainFlags): Promise<void> {
   if (resume && fresh) throw new CogwheelError("train", "a run goes on or begins anew, got --resume and --fresh; give one of them");
   const config = await readConfig(file, flags);
+  const { adapter, dtype, variant, transformer, vae } = config;
   await checkDistinct(
     [["--out", config.out]],
     [
@@ -56,6 +57,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       ["--prior", config.prior],
       ["--prior-prompts", config.priorPrompts],
       ["--model", config.model],
+      ["--transformer", config.transformer],
       ["--vae", config.vae],
     ],
   );
@@ -65,7 +67,7 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
   const { signal } = interruption;
   try {
     await using model = await CogVideoX.open(config.model === undefined ? EMBEDDED_MODEL : modelNamed(config.model), {
-      ...defined({ adapter: config.adapter, dtype: config.dtype, variant: config.variant, vae: config.vae }),
+      ...defined({ adapter, dtype, variant, transformer, vae }),
       hub: { signal, ...hubProgress(progress) },
       onWarning: note,
       ...(plan ? { configsOnly: true } : {}),
