@@ -7,6 +7,8 @@ import type { PrepareClipsOptions } from "./prepared.ts";
 /** More broken clips than this share stop a run. */
 const MOST_BROKEN = 0.1;
 const NAMED = 3;
+/** So many warnings of clips that are read all the same are told in full. */
+const MOST_TOLD = 20;
 
 type ReadOptions = Pick<PrepareClipsOptions, "signal" | "onProgress" | "onWarning">;
 
@@ -41,6 +43,20 @@ export class BrokenClips {
       `at most a tenth of the clips may be broken, got ${broken} of ${all} in ${this.folder.label}; convert or remove them`,
       { lines },
     );
+  }
+}
+
+/** Clips that were read in part, or not as they say: the first are told by what is wrong with them, the others counted. */
+export class DamagedClips {
+  #count = 0;
+  constructor(private readonly options: Pick<ReadOptions, "onWarning">) {}
+
+  add = (message: string): void => {
+    if (++this.#count <= MOST_TOLD) this.options.onWarning?.(`[data] ${message}`);
+  };
+
+  tellRest(): void {
+    if (this.#count > MOST_TOLD) this.options.onWarning?.(`[data] ${this.#count - MOST_TOLD} more clips were not read as they say`);
   }
 }
 

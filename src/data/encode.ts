@@ -6,7 +6,7 @@ import { CogwheelError } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import type { CogVideoX } from "../pipelines/cogvideox/pipeline.ts";
 import type { EncodeCall, Encoders } from "../pipelines/cogvideox/encoders.ts";
-import { BrokenClips, scanClips } from "./broken.ts";
+import { BrokenClips, DamagedClips, scanClips } from "./broken.ts";
 import { checkSizes } from "./clip-size.ts";
 import type { ClipFolder } from "./folder.ts";
 import type {
@@ -66,6 +66,7 @@ export async function prepareTogether(model: CogVideoX, folder: ClipFolder, opti
     );
     const whole = found.filter(({ row }) => !broken.has(row));
     const unread = whole.filter((clip) => !complete(clip));
+    const damaged = new DamagedClips(options);
     const { spatial, patchSize, temporal } = model.rules;
     await each(
       unread.map(({ row, latents, images }): SharedEncodeTask => {
@@ -84,7 +85,7 @@ export async function prepareTogether(model: CogVideoX, folder: ClipFolder, opti
           async here() {
             let clip: ReadClip;
             try {
-              clip = await readPixels(folder, row, { ...task, signal });
+              clip = await readPixels(folder, row, { ...task, signal, onWarning: damaged.add });
             } catch (error) {
               return isBroken(error);
             }
@@ -97,6 +98,7 @@ export async function prepareTogether(model: CogVideoX, folder: ClipFolder, opti
       options,
       (done, { file }) => onProgress?.("encode clips", done / unread.length, file),
     );
+    damaged.tellRest();
     await encoders.release();
     const clips = whole.filter(({ row }) => !broken.has(row));
     const empty = await textKey("");

@@ -14,17 +14,29 @@ export interface ReadClip {
   readonly height: number;
 }
 
-/** @param spatial what sides are multiples of @param temporal lengths are so many frames, times k, and one more */
+interface ReadPixelsOptions {
+  readonly sizes: ClipSizes;
+  readonly spatial: number;
+  readonly temporal: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+/**
+ * @param spatial what sides are multiples of @param temporal lengths are so many frames, times k, and one more
+ * @param onWarning is told what of the file could not be read, such as frames behind the place where it was cut
+ */
 export async function readPixels(
   folder: Pick<ClipFolder, "read">,
   { file }: Pick<ClipRow, "file">,
-  { sizes, spatial, temporal, signal }: { sizes: ClipSizes; spatial: number; temporal: number; signal?: AbortSignal | undefined },
+  { sizes, spatial, temporal, signal, onWarning }: ReadPixelsOptions,
 ): Promise<ReadClip> {
   const read = await readClip(await folder.read(file, signal), {
     ...sizes,
     name: file,
     size: (width, height) => clipSize(width, height, sizes.resolution, spatial),
     ...(signal ? { signal } : {}),
+    ...(onWarning ? { onWarning } : {}),
   });
   const frames = read.frames.slice(0, wholeFrames(read.frames.length, temporal));
   const [{ width, height }] = frames as [Frame];

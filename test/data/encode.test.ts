@@ -29,13 +29,13 @@ afterAll(async () => {
 });
 
 /** A folder of `count` films of 8 frames, each of another shade; the first `broken` of them are cut off. */
-async function clips(count: number, broken = 0) {
+async function clips(count: number, broken = 0, cutAt = 12) {
   const files: Record<string, string | Uint8Array> = {};
   const lines: string[] = [];
   for (let n = 0; n < count; n++) {
     const frames = Array.from({ length: 8 }, (_, t) => ({ width: 32, height: 32, data: new Uint8Array(3 * 32 * 32).fill(10 * n + 3 * t) }));
     const film = await encodeVideo(frames, { format: "gif", fps: 8 });
-    files[`${n}.gif`] = n < broken ? film.slice(0, 12) : film;
+    files[`${n}.gif`] = n < broken ? film.slice(0, cutAt) : film;
     lines.push(JSON.stringify({ file_name: `${n}.gif`, text: n % 2 ? "a red circle" : "a blue square" }));
   }
   return await openClips(memorySource({ ...files, "metadata.jsonl": lines.join("\n") }, "clips"));
@@ -95,6 +95,26 @@ describe("preparing", () => {
     await expect(prepare(await clips(10, 2))).rejects.toThrow(
       /at most a tenth of the clips may be broken, got 2 of 10 in clips; convert or remove them\n0.gif: .*\n1.gif: /,
     );
+  });
+
+  it("tells by name what is cut short, and leaves out what breaks later by the same rule", async () => {
+    const { clips: whole, broken, warnings } = await prepare(await clips(2, 1, -40));
+    expect([whole.length, broken]).toEqual([2, []]);
+    expect(warnings).toEqual([expect.stringMatching(/^\[data\] 0\.gif is cut short or damaged: .*; its 7 whole frames were read$/)]);
+
+    /** Clips whose files are cut off after they were scanned. */
+    const later = async (count: number, names: readonly string[]) => {
+      const folder = await clips(count);
+      const reads = new Map<string, number>();
+      const read: typeof folder.read = async (file, signal) => {
+        reads.set(file, (reads.get(file) ?? 0) + 1);
+        const bytes = await folder.read(file, signal);
+        return names.includes(file) && reads.get(file)! > 2 ? bytes.slice(0, 12) : bytes;
+      };
+      return await prepare({ ...folder, read }, { cache: "memory" });
+    };
+    expect((await later(10, ["3.gif"])).broken).toEqual(["3.gif"]);
+    await expect(later(10, ["3.gif", "5.gif"])).rejects.toThrow(/at most a tenth of the clips may be broken, got 2 of 10 in clips/);
   });
 
   it("makes what is damaged anew", async () => {
