@@ -63,7 +63,8 @@ export class ChangeLog implements AsyncDisposable {
     const info = await stat(this.#path).catch(isMissing);
     const full = info !== undefined && info.size > LOG_BYTES;
     // Others may do so at the same time: a log that is empty is no loss, as who reads begins at the start of a new one.
-    if (full) await rename(this.#path, `${this.#path}.old`).catch(isMissing);
+    // Where that cannot be done now, as somebody reads the old one on Windows, this one grows.
+    if (full) await rename(this.#path, `${this.#path}.old`).catch(() => undefined);
     else if (this.#writer && this.#writer.inode === info?.ino) return this.#writer;
     const before = this.#writer;
     this.#writer = undefined;

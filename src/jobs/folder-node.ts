@@ -70,7 +70,12 @@ export class Names implements AsyncDisposable {
 
   async #sync(): Promise<void> {
     this.#handle ??= open(this.folder, "r");
-    await (await this.#handle).datasync();
+    const handle = await this.#handle.catch((error: unknown) => {
+      // There may be too many open files at the moment.
+      this.#handle = undefined;
+      throw error;
+    });
+    await handle.datasync();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -31,9 +31,19 @@ interface Revision {
   readonly value: Uint8Array | undefined;
 }
 
-/** The newest that was there at a time, in milliseconds since 1970. */
+/** By the machine's clock, which may be set, and by the process's, which stands still while the machine sleeps. */
+interface Moment {
+  readonly wall: number;
+  readonly steady: number;
+}
+
+const thisMoment = (): Moment => ({ wall: Date.now(), steady: performance.now() });
+/** Milliseconds at the most since a moment; a clock that was set back counts as time that went by. */
+const since = ({ wall, steady }: Moment): number => Math.max(Math.abs(Date.now() - wall), performance.now() - steady);
+
+/** The newest that was there at a moment. */
 interface Known extends Revision {
-  readonly at: number;
+  readonly at: Moment;
 }
 
 export class FolderValues implements KeyValues, AsyncDisposable {
@@ -63,7 +73,7 @@ export class FolderValues implements KeyValues, AsyncDisposable {
   async #newest(key: string): Promise<Known> {
     const folder = this.#at(key);
     for (;;) {
-      const at = Date.now();
+      const at = thisMoment();
       const revision = newestOf(await revisions(folder));
       if (revision === 0) return { revision, value: undefined, at };
       const value = await this.#read(key, revision);
@@ -121,13 +131,13 @@ export class FolderValues implements KeyValues, AsyncDisposable {
     try {
       let before = this.#known.get(key);
       // What was the newest a moment ago need not be looked for: if it was followed, the name of the next one is taken.
-      if (!before || !isExpected(before) || Date.now() - before.at > STALL_MS / 2) before = await this.#newest(key);
+      if (!before || !isExpected(before) || since(before.at) > STALL_MS / 2) before = await this.#newest(key);
       if (!isExpected(before)) return undefined;
       const first = before.revision === 0;
       if (first) await mkdir(folder, { recursive: true });
       const part = await written(this.parts, fileOf(value), sync);
       const next = before.revision + 1;
-      const at = Date.now();
+      const at = thisMoment();
       try {
         await link(part, join(folder, String(next)));
       } catch (error) {
@@ -137,7 +147,7 @@ export class FolderValues implements KeyValues, AsyncDisposable {
       } finally {
         await unlink(part);
       }
-      if (Date.now() - before.at > STALL_MS && newestOf(await revisions(folder)) > next) return undefined;
+      if (since(before.at) > STALL_MS && newestOf(await revisions(folder)) > next) return undefined;
       this.#know(key, { revision: next, value: value?.slice(), at });
       if (sync === "synced") await Promise.all([syncNames(folder), ...(first ? [this.#names.sync()] : [])]);
       if (next % SOME === 0) await this.#forget(folder);
