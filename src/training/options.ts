@@ -16,7 +16,7 @@ import { type PriorOptions, priorOf } from "./prior/options.ts";
 import type { SamplingOptions } from "./sample.ts";
 import { checkSchedule, type Schedule, toldSchedule } from "./schedule.ts";
 import { checkStages, type StageOptions, stagesOf, stepsOf } from "./stages.ts";
-import { TIMESTEP_SAMPLINGS } from "./timesteps.ts";
+import { checkTimestepRange, TIMESTEP_SAMPLINGS } from "./timesteps.ts";
 import type { TrainingModel } from "./trainer.ts";
 
 /** What is trained: a model that is open, or the parts of one. */
@@ -124,6 +124,7 @@ export interface TrainingStep {
 export const samplingOptions = (o: TrainOptions): SamplingOptions => ({
   seed: o.seed ?? 0,
   timesteps: o.timesteps ?? "uniform",
+  ...(o.timestepRange ? { timestepRange: o.timestepRange } : {}),
   textDropout: o.textDropout ?? 0.1,
   nullText: o.nullText ?? "zeros",
   conditionDropout: o.conditionDropout ?? 0.05,
@@ -159,6 +160,7 @@ export function checkOptions(o: TrainOptions): void {
   share("textDropout", o.textDropout);
   share("conditionDropout", o.conditionDropout);
   assertKnown("training", "timesteps", o.timesteps, TIMESTEP_SAMPLINGS);
+  if (o.timestepRange) checkTimestepRange(o.timestepRange);
   assertKnown("training", "checkpointing", o.checkpointing, CHECKPOINTING);
   assertKnown("training", "dtype", o.dtype, ["f32", "f16"]);
   if (o.diloco) {

@@ -6,8 +6,8 @@ import { elements } from "../base/shape.ts";
 import type { TransformerConfig } from "../models/cogvideox/config.ts";
 import type { Batch, BatchShape } from "./batch.ts";
 import { drawsOf, type RunDraws } from "./draws.ts";
-import { drawsOfRank, type TimestepPlace, type TimestepSampling, timestepsOf } from "./timesteps.ts";
-import { type GivenSample, loaded, type TrainingSample, textTokens } from "./training-sample.ts";
+import { drawsOfRank, type TimestepPlace, type TimestepRange, type TimestepSampling, timestepsOf } from "./timesteps.ts";
+import { type GivenSample, loaded, type StreamedSample, type TrainingSample, textTokens } from "./training-sample.ts";
 
 /** What is drawn for each step of training: timesteps, noise, captions that are left out. */
 export interface SamplingOptions {
@@ -15,6 +15,11 @@ export interface SamplingOptions {
   readonly seed: number;
   /** `uniform`: each draw of a step in an interval of its own. */
   readonly timesteps: TimestepSampling;
+  /**
+   * The first and the last timestep that clips are learned at; prior ones are at all of them. What moves is decided where there is much
+   * noise, what it looks like where there is little: an adapter for a motion need not touch that. Default: all.
+   */
+  readonly timestepRange?: TimestepRange;
   /** Share of clips that are learned without their text. */
   readonly textDropout: number;
   /** What stands for no text: zeros, or the text encoder's output for "" [T, E]. */
@@ -54,9 +59,22 @@ export function checkSample(sample: TrainingSample, c: TransformerConfig, name: 
     fail(`a condition must be given exactly where the model takes one (${extra} channels), got ${condition ? "one" : "none"}`);
 }
 
+/** The timesteps of `samples`, which are those of `place` from `first` on. @param levels timesteps that there are */
+export function drawnTimesteps(
+  samples: readonly StreamedSample[],
+  { timesteps, timestepRange }: SamplingOptions,
+  place: TimestepPlace,
+  first: number,
+  levels: number,
+): number[] {
+  const all: TimestepRange = [0, levels - 1];
+  const rangeOf = (i: number): TimestepRange => (samples[i - first]?.prior ? all : (timestepRange ?? all));
+  return timestepsOf(timesteps, place, levels, rangeOf).slice(first, first + samples.length);
+}
+
 /** A batch of samples of one size: for `place` in the run, whose timesteps are those from `first` on. */
 export async function makeBatch(
-  samples: readonly GivenSample[],
+  samples: readonly StreamedSample[],
   c: TransformerConfig,
   options: SamplingOptions,
   place: TimestepPlace,
@@ -73,7 +91,7 @@ export async function makeBatch(
     shape,
     latents: all((clip) => clip.latents),
     noise: all((clip) => clip.noise),
-    timesteps: timestepsOf(options.timesteps, place, levels).slice(first, first + samples.length),
+    timesteps: drawnTimesteps(samples, options, place, first, levels),
     text: all((clip) => clip.text),
     ...(extra ? { condition: all((clip) => clip.condition) } : {}),
   };

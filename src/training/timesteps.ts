@@ -29,23 +29,50 @@ export function drawsOfRank({ rank, ranks, count }: TimestepPlace): { before: nu
   return { before: sum(count.slice(0, rank)), own: count[rank]!, all: sum(count) };
 }
 
-/** First and last timestep of interval `i` of `n`; n need not divide the number of timesteps. */
-export function timestepInterval(i: number, n: number, total = 1000): { first: number; last: number } {
-  const first = Math.floor((total * i) / n);
-  return { first, last: Math.max(first, Math.floor((total * (i + 1)) / n) - 1) };
+/** The first and the last one. */
+export type TimestepRange = readonly [first: number, last: number];
+
+/** Throws where it is none. */
+export function checkTimestepRange(range: readonly number[], total = 1000): void {
+  const [first, last] = range;
+  if (range.length !== 2 || !range.every((t) => Number.isInteger(t) && t >= 0 && t < total) || first! > last!)
+    throw new CogwheelError(
+      "training",
+      `timestepRange must be the first and the last timestep, from 0 to ${total - 1}, got ${JSON.stringify(range)}; [400, 999] is where there is much noise`,
+    );
+}
+
+/** First and last timestep of interval `i` of `n` of a range; n need not divide the number of timesteps. */
+export function timestepInterval(
+  i: number,
+  n: number,
+  total = 1000,
+  [from, to]: TimestepRange = [0, total - 1],
+): { first: number; last: number } {
+  const all = to - from + 1;
+  const first = Math.floor((all * i) / n);
+  return { first: from + first, last: from + Math.max(first, Math.floor((all * (i + 1)) / n) - 1) };
 }
 
 /**
  * The timesteps of a rank in a step, in the order of its clips. `uniform`: one from each interval over all ranks, and the intervals change
  * places from step to step, so that no clip's place in a step decides its noise.
+ *
+ * @param rangeOf where the timestep of the rank's draw `i` lies; by default anywhere
  */
-export function timestepsOf(sampling: TimestepSampling, place: TimestepPlace, total = 1000): number[] {
+export function timestepsOf(
+  sampling: TimestepSampling,
+  place: TimestepPlace,
+  total = 1000,
+  rangeOf: (i: number) => TimestepRange = () => [0, total - 1],
+): number[] {
   const { seed, step } = place;
   const { before, own, all } = drawsOfRank(place);
   const order = sampling === "uniform" ? drawsOf(seed, "intervals", step).permutation(all) : [];
   return Array.from({ length: own }, (_, i) => {
     const index = before + i;
-    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, all, total) : { first: 0, last: total - 1 };
+    const [from, to] = rangeOf(i);
+    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, all, total, [from, to]) : { first: from, last: to };
     return first + drawsOf(seed, "timestep", step, index).below(last - first + 1);
   });
 }

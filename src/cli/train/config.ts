@@ -141,7 +141,7 @@ export function configOf(given: Readonly<Record<string, unknown>>): TrainConfig 
     seed,
     ...(given["full"] === true ? { full: true } : { lora: pick("rank", "alpha", "targets") }),
     ...(has("diloco") ? { diloco: { steps: given["diloco"], ...pick(...DILOCO_KEYS) } } : {}),
-    ...pick("scratch", "accumulation", "timesteps", "textDropout", "conditionDropout", "checkpointing", "dtype"),
+    ...pick("scratch", "accumulation", "timesteps", "timestepRange", "textDropout", "conditionDropout", "checkpointing", "dtype"),
     ...updatesOf(given),
   } as TrainOptions;
   return {

@@ -114,6 +114,11 @@ export const TRAIN_KEYS = {
   maxGradNorm: key("number", "gradients above this norm are scaled down to it; 0 for no clipping", "1", { min: 0 }),
   ema: key("share", "decay of a moving average of what is trained, which is then the result", "none is kept"),
   timesteps: key("choice", "uniform: each draw of a step in an interval of its own", "uniform", { choices: ["uniform", "random"] }),
+  timestepRange: key(
+    "numbers",
+    "first and last timestep that clips are learned at, 0 to 999, the last with the most noise; prior clips at all",
+    "all",
+  ),
   textDropout: key("share", "share of clips that are learned without their caption", "0.1"),
   nullText: key("choice", "what stands for no caption: zeros, or the encoding of an empty one", "zeros", { choices: ["zeros", "empty"] }),
   conditionDropout: key("share", "share of clips that are learned without their image", "0.05"),

@@ -6,8 +6,8 @@ import type { PackedCapacity, RopeRule } from "../../models/cogvideox/packed.ts"
 import { tokensOf } from "../../models/cogvideox/packed.ts";
 import { type PriorData, samplesOf, type TrainingData } from "../batches.ts";
 import { type GivenSample, type StreamedSample, textTokens } from "../training-sample.ts";
-import { drawClip, paddedFrames, type SamplingOptions } from "../sample.ts";
-import { drawsOfRank, type TimestepPlace, timestepsOf } from "../timesteps.ts";
+import { drawClip, drawnTimesteps, paddedFrames, type SamplingOptions } from "../sample.ts";
+import { drawsOfRank, type TimestepPlace } from "../timesteps.ts";
 import { PACK_AVERAGES, type PackAverage, type PackedBatch } from "./batch.ts";
 import { Packer } from "./packer.ts";
 
@@ -79,7 +79,7 @@ export async function* packsOf(
 
 /** A pack for `place` in the run, whose timesteps are those from `first` on. */
 export async function makePack(
-  samples: readonly GivenSample[],
+  samples: readonly StreamedSample[],
   c: TransformerConfig,
   packing: PackingOptions,
   options: SamplingOptions,
@@ -88,7 +88,7 @@ export async function makePack(
   levels: number,
 ): Promise<PackedBatch> {
   const { before } = drawsOfRank(place);
-  const timesteps = timestepsOf(options.timesteps, place, levels);
+  const timesteps = drawnTimesteps(samples, options, place, first, levels);
   const clips = [];
   for (const [i, sample] of samples.entries()) {
     const { frames, latents, noise, text, condition } = await drawClip(sample, c, options, place.step, before + first + i);
@@ -98,7 +98,7 @@ export async function makePack(
       latents,
       noise,
       text,
-      timestep: timesteps[first + i]!,
+      timestep: timesteps[i]!,
       ...(condition.length ? { condition } : {}),
     });
   }
