@@ -1,6 +1,7 @@
 /** Explicit uniform sampling: intervals, ranks, the distribution of what is drawn. The variance of losses is in variance.test.ts. */
 import { describe, expect, test } from "vitest";
-import { timestepInterval, timestepsOf } from "../../src/training/timesteps.ts";
+import { drawnTimesteps, type SamplingOptions } from "../../src/training/sample.ts";
+import { checkTimestepRange, timestepInterval, timestepsOf } from "../../src/training/timesteps.ts";
 
 describe("intervals", () => {
   test.each([1, 2, 7, 8, 300, 1000])("%i of them cover every timestep once", (n) => {
@@ -44,6 +45,38 @@ test("a rank draws what it would have drawn in one process, and intervals change
     Array.from({ length: 40 }, (_, step) => Math.floor(timestepsOf("uniform", { seed: 5, step, rank: 0, ranks: 1, count: 4 })[0]! / 250)),
   );
   expect(firsts.size).toBe(4);
+});
+
+describe("a range of them", () => {
+  test.each(["uniform", "random"] as const)("%s: is what clips are learned at, and prior ones at all", (timesteps) => {
+    const options: SamplingOptions = {
+      seed: 1,
+      timesteps,
+      timestepRange: [400, 409],
+      textDropout: 0,
+      nullText: "zeros",
+      conditionDropout: 0,
+    };
+    const sample = { shape: [1, 4, 2, 2], textTokens: 1, load: () => Promise.reject(new Error("not read")) } as const;
+    const [own, prior] = [new Set<number>(), new Set<number>()];
+    for (let step = 0; step < 300; step++) {
+      const place = { seed: 1, step, rank: 0, ranks: 1, count: 6 };
+      // The second of two micro-steps.
+      const drawn = drawnTimesteps([sample, { ...sample, prior: true }, sample], options, place, 3, 1000);
+      for (const [i, t] of drawn.entries()) (i === 1 ? prior : own).add(t);
+    }
+    expect([...own].sort((a, b) => a - b)).toEqual(Array.from({ length: 10 }, (_, i) => 400 + i));
+    expect(Math.min(...prior)).toBeLessThan(100);
+    expect(Math.max(...prior)).toBeGreaterThan(900);
+  });
+  test("has an interval for each draw", () => {
+    const place = { seed: 1, step: 0, rank: 0, ranks: 1, count: 4 };
+    const tens = timestepsOf("uniform", place, 1000, () => [500, 539]).map((t) => Math.floor(t / 10));
+    expect(tens.sort()).toEqual([50, 51, 52, 53]);
+  });
+  test.each([[[400]], [[500, 400]], [[-1, 5]], [[0, 1000]], [[0.5, 2]]])("must be one: not %j", (range) => {
+    expect(() => checkTimestepRange(range)).toThrow(/timestepRange must be the first and the last timestep, from 0 to 999, got \[/);
+  });
 });
 
 /** The upper tail of χ² with many degrees of freedom, by Wilson and Hilferty's cube root, which is normal to within a thousandth. */
