@@ -152,6 +152,9 @@ describe("refused", () => {
     const plan = (stage: object): Promise<Ended> =>
       train("learned", { model: learned, stages: [{ steps: 1 }, { steps: 1, ...stage }] }, ["--plan"]);
     expect((await plan({ resolution: "64" })).err).toContain("stage 2: this model learned its positions for 32x16 and takes no other size");
+    const little = await train("learned", { model, memory: 1000, stages: [{ steps: 1 }] }, ["--plan"]);
+    expect(little.code).toBe(4);
+    expect(little.err).toContain("[train] stage 1: a step must fit the memory that is given, got 1000 bytes where it takes at least");
     expect((await plan({ budget: 99 })).err).toContain("stage 2: learned positions fix a model to one size, got a budget of packs");
   }, 60_000);
 

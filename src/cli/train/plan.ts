@@ -1,4 +1,5 @@
 /** `cogwheel train --plan`: what a run will take, from configs alone. */
+import { CogwheelError } from "../../base/errors.ts";
 import { bytesText } from "../../base/units.ts";
 import { clipSize } from "../../data/clip-size.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
@@ -113,12 +114,18 @@ function checkPlanned(model: CogVideoX, stage: StageConfig): void {
 function needsOf({ options, keeping, memory }: TrainConfig, model: CogVideoX, stage: StageConfig): TrainingNeeds {
   const { transformer } = model.configs;
   const { packing } = stageOptions(stage);
-  return trainingNeeds(
-    { config: transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
-    keeping ? { ...options, prior: { ...keeping, data: [] } } : options,
-    packing ? capacityOf(transformer, packing) : largestOf(model, stage),
-    memory,
-  );
+  try {
+    return trainingNeeds(
+      { config: transformer, weights: model.transformerTypes, dtype: options.dtype ?? model.dtype, caps: model.gpu.caps },
+      keeping ? { ...options, prior: { ...keeping, data: [] } } : options,
+      packing ? capacityOf(transformer, packing) : largestOf(model, stage),
+      memory,
+    );
+  } catch (error) {
+    if (!stage.name || !(error instanceof CogwheelError)) throw error;
+    const { message, code } = error;
+    throw new CogwheelError("train", `${stage.name}: ${message.replace(/^\[\w+\] /, "")}`, { cause: error, code });
+  }
 }
 
 /** @param shared are micro-steps left to workers? */
