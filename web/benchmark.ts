@@ -53,7 +53,7 @@ export function benchmarkPanel(client: Client, tell: Tell): void {
       cancel.hidden = true;
     }
   });
-  cancel.addEventListener("click", () => void client.ask({ type: "cancel" }));
+  cancel.addEventListener("click", () => client.cancel("benchmark"));
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(JSON.stringify(report, null, 2)).then(
       () => {

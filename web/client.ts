@@ -17,7 +17,12 @@ export class Client {
   #next = 1;
   readonly #open = new Map<
     number,
-    { resolve: (value: never) => void; reject: (error: Error) => void; onNews: ((news: News) => void) | undefined }
+    {
+      type: ToWorker["type"];
+      resolve: (value: never) => void;
+      reject: (error: Error) => void;
+      onNews: ((news: News) => void) | undefined;
+    }
   >();
 
   constructor(url: URL) {
@@ -37,7 +42,13 @@ export class Client {
   ask<T>(message: ToWorker, onNews?: (news: News) => void): Promise<T> {
     const id = this.#next++;
     this.#worker.postMessage({ id, ...message });
-    return new Promise<T>((resolve, reject) => this.#open.set(id, { resolve, reject, onNews }));
+    return new Promise<T>((resolve, reject) => this.#open.set(id, { type: message.type, resolve, reject, onNews }));
+  }
+
+  /** Stops requests of these types, those too that wait for their turn; no other. */
+  cancel(...types: ToWorker["type"][]): void {
+    const ids = [...this.#open].flatMap(([id, { type }]) => (types.includes(type) ? [id] : []));
+    if (ids.length) void this.ask({ type: "cancel", ids });
   }
 
   #receive(data: FromWorker): void {

@@ -332,7 +332,7 @@ export function generatePanel(
   cancel.addEventListener("click", () => {
     doing.textContent = "Stopping …";
     stopAsked = true;
-    void client.ask({ type: "cancel" });
+    client.cancel("generate", "open", "enhance");
   });
   /** The video on the stage, with other draws. */
   byId("another").addEventListener("click", () => {

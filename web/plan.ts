@@ -119,7 +119,7 @@ export function planBox(
       turn++;
       // It was about a prompt before the one that is made.
       if (told.classList.contains("stale")) byId("prompt-advice").hidden = true;
-      if (time.ariaDisabled === "true") void client.ask({ type: "cancel" });
+      if (time.ariaDisabled === "true") client.cancel("times");
     },
   };
   return box;

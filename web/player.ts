@@ -9,6 +9,8 @@ interface Layer {
 }
 type Area = readonly [x: number, y: number, width: number, height: number];
 const WHOLE: Area = [0, 0, 1, 1];
+/** A pair is drawn at least so wide, in whole pixels for each of a small video, so that the line between the two can be thin. */
+const PAIR_WIDTH = 640;
 /** Widths of a gap between videos of a grid that are as wide as a video. */
 const GAP = 32;
 
@@ -24,6 +26,8 @@ export class Player {
   #began = 0;
   #shown = -1;
   #request = 0;
+  /** Of two videos, where the line between them is, as a share of the width. */
+  #line: number | undefined;
   paused = false;
 
   constructor(readonly canvas: HTMLCanvasElement) {
@@ -51,18 +55,23 @@ export class Player {
 
   /** Two videos, the second one to the right of the line (see `split`) and as large as the first. */
   pair(left: readonly RgbaFrame[], right: readonly RgbaFrame[], fps: number, label: string): void {
+    const { width, height } = left[0]!;
+    const times = Math.ceil(PAIR_WIDTH / width);
     this.#play(
       [left, right].map((frames): Layer => ({ frames: imagesOf(frames), from: WHOLE, to: WHOLE })),
       fps,
       label,
+      { size: [times * width, times * height] },
     );
+    this.#line = 0.5;
     this.split(0.5);
   }
 
   /** Where the line between two videos is, as a share of the width. */
   split(at: number): void {
     const [, right] = this.#layers;
-    if (!right) return;
+    if (!right || this.#line === undefined) return;
+    this.#line = at;
     right.from = right.to = [at, 0, 1 - at, 1];
     this.#paint(Math.max(0, this.#shown));
   }
@@ -79,6 +88,7 @@ export class Player {
     this.canvas.setAttribute("aria-label", label);
     this.canvas.classList.toggle("soft", soft);
     this.#layers = layers;
+    this.#line = undefined;
     this.#count = Math.max(...layers.map(({ frames }) => frames.length));
     this.#fps = fps;
     this.#began = performance.now();
@@ -107,14 +117,30 @@ export class Player {
       const { canvas } = this.#scratch;
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
       this.#scratch.putImageData(image, 0, 0);
+      // What a line cuts may be cut within a pixel.
+      const whole = this.#line === undefined ? Math.round : Number;
       const part = ([x, y, across, down]: Area, width: number, height: number): [number, number, number, number] => [
-        Math.round(x * width),
-        Math.round(y * height),
-        Math.round(across * width),
-        Math.round(down * height),
+        whole(x * width),
+        whole(y * height),
+        whole(across * width),
+        whole(down * height),
       ];
       if (from[2] * width < 0.5) continue;
+      this.#context.imageSmoothingEnabled = this.#line === undefined;
       this.#context.drawImage(canvas, ...part(from, width, height), ...part(to, w, h));
+    }
+    if (this.#line !== undefined) this.#drawLine(this.#line * w, w, h);
+  }
+
+  /** White with dark edges, to be seen on any picture. */
+  #drawLine(x: number, w: number, h: number): void {
+    const unit = w / PAIR_WIDTH;
+    for (const [style, wide] of [
+      ["#000a", 4],
+      ["#fff", 2],
+    ] as const) {
+      this.#context.fillStyle = style;
+      this.#context.fillRect(Math.round(Math.min(w - wide * unit, Math.max(0, x - (wide * unit) / 2))), 0, Math.round(wide * unit), h);
     }
   }
 }

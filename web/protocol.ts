@@ -127,7 +127,7 @@ export type ToWorker =
   | { type: "validate"; files: File[] }
   | { type: "check" }
   | { type: "benchmark" }
-  | { type: "cancel" };
+  | { type: "cancel"; ids: readonly number[] };
 
 /** What an opened model says of itself. */
 export interface ModelFacts {

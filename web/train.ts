@@ -166,7 +166,7 @@ export function trainPanel(
   resume.addEventListener("click", () => void run(true));
   cancel.addEventListener("click", () => {
     doing.textContent = "Stopping after this step …";
-    void client.ask({ type: "cancel" });
+    client.cancel("train");
   });
   save.addEventListener("click", () => {
     download(taught!, FILE);

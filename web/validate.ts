@@ -54,7 +54,7 @@ export function validatePanel(client: Client, tell: Tell): (data: DataTransfer) 
       all.open = !right;
     }),
   );
-  cancel.addEventListener("click", () => void client.ask({ type: "cancel" }));
+  cancel.addEventListener("click", () => client.cancel("check", "validate"));
   const files = (chosen: File[]): void => {
     if (chosen.length === 0) return;
     void run({ type: "validate", files: chosen }, ({ pass, of, adapter }) => {

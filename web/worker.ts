@@ -1,4 +1,4 @@
-/** Everything heavy: the model, the GPU, files. One job at a time; `cancel` stops it. */
+/** Everything heavy: the model, the GPU, files. One job at a time; `cancel` stops those that it names. */
 import {
   clearPrompts,
   CogVideoX,
@@ -456,30 +456,39 @@ const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set([
 ]);
 
 let last: Promise<unknown> = Promise.resolve();
+/** Of a request that was stopped while it waited. */
+const UNBEGUN = new Error("stopped");
+/** Of each request that waits or runs. */
+const controllers = new Map<number, AbortController>();
 self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
   const { id, ...message } = data;
   if (message.type === "cancel") {
-    state.controller.abort(new Error("stopped"));
+    for (const asked of message.ids) controllers.get(asked)?.abort(new Error("stopped"));
     self.postMessage({ id, type: "answer", value: undefined } satisfies FromWorker);
     return;
   }
   const say: Say = (news, transfer = []) => self.postMessage({ id, ...news }, { transfer });
   const respond = async (signal?: AbortSignal): Promise<void> => {
     try {
+      if (signal?.aborted) throw UNBEGUN;
       self.postMessage({ id, type: "answer", value: await answer(message as ToWorker, say) } satisfies FromWorker);
     } catch (error) {
       self.postMessage({
         id,
         type: "error",
         message: error instanceof Error ? error.message : String(error),
-        resumable: error instanceof GenerationInterrupted,
+        // One that did not begin leaves what it would have gone on from.
+        resumable: error instanceof GenerationInterrupted || (error === UNBEGUN && message.type === "generate" && message.request.resume),
         cancelled: signal?.aborted ?? false,
       } satisfies FromWorker);
     }
   };
   if (AT_ONCE.has(message.type)) return void respond();
-  last = last.then(() => {
-    state.controller = new AbortController();
-    return respond(state.controller.signal);
+  const controller = new AbortController();
+  controllers.set(id, controller);
+  last = last.then(async () => {
+    state.controller = controller;
+    await respond(controller.signal);
+    controllers.delete(id);
   });
 };

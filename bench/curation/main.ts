@@ -14,7 +14,13 @@ import { Argument, Command } from "commander";
 import { guardOutput } from "../../src/cli/terminal/output.ts";
 
 guardOutput();
-const KINDS: Record<string, () => Promise<{ run(only?: string): Promise<boolean> }>> = {
+interface Bench {
+  /** What `--only` can name. */
+  only?(): readonly string[];
+  /** Whether the bounds hold. @param wanted what `--only` names, else all */
+  run(wanted: ReadonlySet<string>): Promise<boolean>;
+}
+const KINDS: Record<string, () => Promise<Bench>> = {
   cuts: () => import("./cuts.ts"),
   transnet: () => import("./transnet.ts"),
   motion: () => import("./motion.ts"),
@@ -24,7 +30,16 @@ const KINDS: Record<string, () => Promise<{ run(only?: string): Promise<boolean>
 const program = new Command("bench:data")
   .description("how `cogwheel data` stands beside others, and what it takes")
   .addArgument(new Argument("<kind>", "what is measured").choices(Object.keys(KINDS)))
-  .option("--only <figure>", "decoding, copying, memory or many, of the figures; one film, of transnet")
+  .option("--only <names>", "of the figures: decoding, copying, memory, many; of transnet: films; several after commas")
   .parse();
-const { run } = await KINDS[program.args[0]!]!();
-process.exit((await run(program.opts<{ only?: string }>().only)) ? 0 : 1);
+const [kind] = program.args as [string];
+const { run, only } = await KINDS[kind]!();
+const known = only?.() ?? [];
+const asked = program.opts<{ only?: string }>().only?.split(",").map((name) => name.trim()) ?? known;
+const wrong = asked.filter((name) => !known.includes(name));
+if (wrong.length)
+  program.error(
+    `[bench] --only must name some of ${known.join(", ") || `the parts of ${kind}, which has none`}, got ${wrong.join(", ")}; correct it, or leave it out`,
+    { exitCode: 2 },
+  );
+process.exit((await run(new Set(asked))) ? 0 : 1);

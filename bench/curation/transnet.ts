@@ -29,8 +29,10 @@ type Answer = readonly {
 const farthest = (a: ArrayLike<number>, b: readonly number[]): number =>
   a.length === b.length ? b.reduce((most, value, i) => Math.max(most, Math.abs(value - a[i]!)), 0) : Infinity;
 
-/** Whether it holds. @param only one film, by its name */
-export async function run(only?: string): Promise<boolean> {
+export const only = (): readonly string[] => footage().map((path) => basename(path));
+
+/** Whether it holds. @param wanted films by their names */
+export async function run(wanted: ReadonlySet<string>): Promise<boolean> {
   const weights = transNetWeightsFile();
   const folder = await mkdtemp(join(tmpdir(), "cogwheel-bench-transnet-"));
   await using gpu = await Gpu.open();
@@ -38,7 +40,7 @@ export async function run(only?: string): Promise<boolean> {
   using network = await TransNet.open(gpu, source, basename(weights));
   await using pool = new WorkPool(1);
   const films = footage()
-    .filter((path) => only === undefined || basename(path) === only)
+    .filter((path) => wanted.has(basename(path)))
     .map((path) => ({ path, frames: join(folder, basename(path)) }));
   const ours: { oneHot: Float32Array; manyHot: Float32Array; seconds: number }[] = [];
   for (const { path, frames } of films) {

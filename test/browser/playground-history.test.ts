@@ -67,11 +67,11 @@ it("keeps every video with its settings, queues requests, and has both again aft
   // Two side by side: left of the line the one, right of it the other.
   const column = (): Promise<string> =>
     page.locator("#canvas").evaluate((canvas) => {
-      const { width, height } = canvas as HTMLCanvasElement;
-      // Of a copy: the page's own canvas is made to be shown, not to be read.
-      const copy = new OffscreenCanvas(1, height).getContext("2d")!;
-      copy.drawImage(canvas as HTMLCanvasElement, -Math.round(0.4 * width), 0);
-      return String(copy.getImageData(0, 0, 1, height).data);
+      // Of a copy: the page's own canvas is made to be shown, not to be read. A pair is drawn larger.
+      const copy = new OffscreenCanvas(64, 64).getContext("2d")!;
+      copy.imageSmoothingEnabled = false;
+      copy.drawImage(canvas as HTMLCanvasElement, 0, 0, 64, 64);
+      return String(copy.getImageData(25, 0, 1, 64).data);
     });
   const own = await column();
   await page.click("#compare");
@@ -80,8 +80,20 @@ it("keeps every video with its settings, queues requests, and has both again aft
   expect(await focused(page)).toBe("split");
   expect(await text(page, "caption")).toMatch(/Left: “a cyan square.*”, seed 7 · Right: “a red circle.*”, seed 1$/);
   expect(await column()).toBe(own);
+  const lineAt = (): Promise<number> =>
+    page.locator("#canvas").evaluate((canvas) => {
+      const { width } = canvas as HTMLCanvasElement;
+      const copy = new OffscreenCanvas(width, 1).getContext("2d")!;
+      copy.drawImage(canvas as HTMLCanvasElement, 0, 0);
+      const { data } = copy.getImageData(0, 0, width, 1);
+      const white = (x: number): boolean => [0, 1, 2].every((c) => data[4 * x + c] === 255);
+      return Array.from({ length: width - 1 }, (_, x) => x).find((x) => white(x) && white(x + 1) && !white(x + 2) && !white(x - 1))! / width;
+    });
+  expect(await lineAt(), "a line between the two").toBeCloseTo(0.5, 2);
+  await page.screenshot({ path: join(SHOTS, "playground-pair.png") });
   for (let i = 0; i < 25; i++) await page.keyboard.press("ArrowLeft");
   expect(await column()).not.toBe(own);
+  expect(await lineAt()).toBeCloseTo(0.25, 2);
   await page.click("#compare");
   expect(await picture(page), "alone again").toBe(square);
 
@@ -128,10 +140,23 @@ it("keeps every video with its settings, queues requests, and has both again aft
   expect(await text(page, "caption")).toContain("seed 1 ");
   await page.click("#watch");
   expect(await page.isHidden("#result")).toBe(true);
+  // A check that waits for it is stopped by itself.
+  await page.click("#tab-gpu");
+  await page.click("#check-start");
+  await page.click("#check-cancel");
+  const stepOf = async (): Promise<number> => Number(/step (\d+) of/.exec((await page.locator("#caption").textContent())!)?.[1] ?? 0);
+  const before = await stepOf();
+  await page.click("#tab-generate");
+  await page.waitForFunction((before) => {
+    const found = /step (\d+) of/.exec(document.getElementById("caption")!.textContent!);
+    return Number(found?.[1] ?? 0) > before + 1;
+  }, before);
+  expect(await page.isVisible("#cancel"), "the video is being made").toBe(true);
   await page.click("#cancel");
   await page.waitForFunction(() => document.getElementById("outcome")!.textContent!.startsWith("Stopped."));
   expect(await focused(page), "what had the focus is hidden").toMatch(/^(resume|start)$/);
   expect(await page.isVisible("#result"), "the video before keeps its buttons").toBe(true);
+  await page.waitForFunction(() => document.getElementById("cases-doing")!.textContent === "Stopped.");
   await captionSays(page, "seed 1 ");
 
   // Damage is told, and is the end of that video alone.

@@ -18,7 +18,8 @@ it("names what it does not know, before anything is loaded; an adapter may have 
     ),
   ]);
   expect((await model.prepare({ prompt: "a red circle MOVING left, on a black background.", seed: 1 })).warnings).toEqual([]);
-  expect(model.promptAdvice("one two three four five six seven")).toContain("“five” and 2 more");
+  expect(model.promptAdvice("one circle in red that is moving to the right, by a cat")).toContain("does not know “cat”,");
+  expect(model.promptAdvice("eins two three four five six seven")).toContain("“five” and 2 more");
   expect(model.promptAdvice("")).toBeUndefined();
 });
 
