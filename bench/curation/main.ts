@@ -35,11 +35,13 @@ const program = new Command("bench:data")
 const [kind] = program.args as [string];
 const { run, only } = await KINDS[kind]!();
 const known = only?.() ?? [];
-const asked = program.opts<{ only?: string }>().only?.split(",").map((name) => name.trim()) ?? known;
+const asked =
+  program
+    .opts<{ only?: string }>()
+    .only?.split(",")
+    .map((name) => name.trim()) ?? known;
 const wrong = asked.filter((name) => !known.includes(name));
+const parts = known.join(", ") || `the parts of ${kind}, which has none`;
 if (wrong.length)
-  program.error(
-    `[bench] --only must name some of ${known.join(", ") || `the parts of ${kind}, which has none`}, got ${wrong.join(", ")}; correct it, or leave it out`,
-    { exitCode: 2 },
-  );
+  program.error(`[bench] --only must name some of ${parts}, got ${wrong.join(", ")}; correct it, or leave it out`, { exitCode: 2 });
 process.exit((await run(new Set(asked))) ? 0 : 1);

@@ -119,7 +119,7 @@ export async function inspectModel(folder: string, settings: Partial<Settings>, 
   );
   print(stageTable(requirements));
   print("Stages follow one another; each gives back its memory before the next begins. The transformer runs once a step.");
-  if (rates) print(`\n${timeTable(times!)}`);
+  if (rates) print(`\n${timeTable(times!, rates.rough)}`);
   if (least !== undefined) print(`\n${limitTable(limits, least)}`);
   const choices = [...new Map(requirements.flatMap((r) => r.choices.map((c) => [c.work, c] as const))).values()];
   if (kernels)

@@ -46,7 +46,7 @@ export function stageTable(stages: readonly StageMemory[]): string {
 /** All stages together. */
 export const secondsOf = (times: readonly StageTime[]): number => times.reduce((seconds, time) => seconds + stageSeconds(time), 0);
 
-/** How long stages will take. @param rough from a first look at the adapter? */
+/** How long stages will take. @param rough from a first look at the adapter, or a probe that its time ended? */
 export function timeTable(times: readonly StageTime[], rough = false): string {
   const streams = times.some(({ neededBytesPerSecond }) => neededBytesPerSecond !== undefined);
   const supply = (bytes: number | undefined): string => (bytes === undefined ? "" : `${(bytes / 1e9).toFixed(2)} GB/s`);
@@ -62,7 +62,7 @@ export function timeTable(times: readonly StageTime[], rough = false): string {
   const heads = ["stage", "to load", "pipelines", "work", ...(streams ? ["weights needed at", "and come at"] : [])];
   return `${table(heads, rows)}In all ${rough ? "roughly" : "about"} ${duration(secondsOf(times))}${
     times.some(({ loadSeconds }) => loadSeconds === undefined) ? ", without what loading takes" : ""
-  }, from what ${rough ? "a first look" : "a probe"} measured here.\n`;
+  }, from what ${rough ? "a short look" : "a probe"} measured here.\n`;
 }
 
 /** A generation within a limit of memory. */

@@ -35,6 +35,8 @@ export interface Rates extends FirstRate {
   readonly bindSeconds: number;
   /** What a pipeline takes once, by the label of its kernel; of others what is said here besides, the mean. */
   readonly first: Readonly<Record<string, FirstRate>>;
+  /** The probe was ended by its time before it had measured all of it. */
+  readonly rough?: boolean;
 }
 
 /** How fast weights come, from where they are stored to where kernels read them. */

@@ -22,6 +22,8 @@ export interface ProbeOptions {
   onProgress?: (done: number, what: string) => void;
   /** Seconds of a graph's second run from which on more work is not looked at. Default 0.3. */
   enoughSeconds?: number;
+  /** After so long no other graph is begun, and the rates are rough: a slow or loaded machine would be looked at for minutes. Default 20. */
+  mostSeconds?: number;
 }
 
 /** Runs of a graph, of which the median counts: so many, or until they have taken so long. */
@@ -41,8 +43,13 @@ export interface ProbedModel {
 }
 
 /** Measures this model's kernels on its adapter. */
-export async function probeKernels(model: ProbedModel, { signal, onProgress, enoughSeconds = 0.3 }: ProbeOptions): Promise<Rates> {
+export async function probeKernels(
+  model: ProbedModel,
+  { signal, onProgress, enoughSeconds = 0.3, mostSeconds = 20 }: ProbeOptions,
+): Promise<Rates> {
   const { gpu } = model;
+  const began = performance.now();
+  let rough = false;
   const probed = await model.probed();
   const found: MeasuredGraph[] = [];
   const first: Record<string, FirstRate> = {};
@@ -52,6 +59,11 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
     for (const [which, graph] of [...probed.graphs(size)].entries()) {
       signal?.throwIfAborted();
       if (enough.has(which)) continue;
+      // What is not measured is told from what is most like it.
+      if (found.length && since(began) > mostSeconds) {
+        rough = true;
+        continue;
+      }
       onProgress?.((size + which / 4) / probed.sizes, graph.name);
       const measured = await measureGraph(gpu, graph, signal);
       found.push(measured);
@@ -62,6 +74,7 @@ export async function probeKernels(model: ProbedModel, { signal, onProgress, eno
   }
   return {
     ...ratesOf(found, gpu),
+    ...(rough ? { rough } : {}),
     first,
     pipelineSeconds: mean(Object.values(first).map(({ pipelineSeconds }) => pipelineSeconds)),
     firstRunSeconds: mean(Object.values(first).map(({ firstRunSeconds }) => firstRunSeconds)),

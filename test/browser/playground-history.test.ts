@@ -87,7 +87,9 @@ it("keeps every video with its settings, queues requests, and has both again aft
       copy.drawImage(canvas as HTMLCanvasElement, 0, 0);
       const { data } = copy.getImageData(0, 0, width, 1);
       const white = (x: number): boolean => [0, 1, 2].every((c) => data[4 * x + c] === 255);
-      return Array.from({ length: width - 1 }, (_, x) => x).find((x) => white(x) && white(x + 1) && !white(x + 2) && !white(x - 1))! / width;
+      return (
+        Array.from({ length: width - 1 }, (_, x) => x).find((x) => white(x) && white(x + 1) && !white(x + 2) && !white(x - 1))! / width
+      );
     });
   expect(await lineAt(), "a line between the two").toBeCloseTo(0.5, 2);
   await page.screenshot({ path: join(SHOTS, "playground-pair.png") });

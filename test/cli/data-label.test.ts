@@ -21,7 +21,7 @@ it("labels what cheaper measures keep, drops by it, and tells it in the rows, th
   await using server = await chatServer({ models: { data: [{ id: "eyes" }] }, answer: judge });
   const args = ["run", ...SHAPE, "--where", where, "--label-url", server.url];
   const estimate = await data(...args, "--dry-run");
-  expect(estimate.out, estimate.err).toContain("Labels of 3 clips will take about 3 requests");
+  expect(estimate.out, estimate.err).toContain("Labels of all 3 clips are there, and nothing is left to ask (now 3 requests");
   const made = await data(...args, "--json");
   expect(made.code, made.err).toBe(0);
   const told = JSON.parse(made.out);

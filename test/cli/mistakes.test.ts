@@ -85,7 +85,9 @@ it("a file that will be replaced and a folder that will be made are told before"
   const [there, made] = [await shape("there.png"), await shape(join("new", "a.png"))];
   expect(there.err).toMatch(/there\.png is there, and will be replaced\.$[^]*^denoise/m);
   expect(made.err).toMatch(/^The folder \S*new is not there, and will be made\.$[^]*^denoise/m);
-  expect([there.code, made.code]).toEqual([0, 0]);
+  const own = await run([SHAPE, "--frames", "1", "--steps", "1"]);
+  expect(own.err, "a folder that nobody named").not.toContain("will be made");
+  expect([there.code, made.code, own.code]).toEqual([0, 0, 0]);
 });
 
 it.each([

@@ -90,11 +90,11 @@ it("an estimate from twenty clips in earnest, and a limit that ends the run befo
   const work: LabelWork = { ledger, lanes: 3, options: LABEL_DEFAULTS, vision };
   const many = Array.from({ length: 40 }, (_, i) => clip(`c${i}`, "picture"));
   const told = await estimateLabels(many, account, work);
-  expect(told).toMatchObject({ clips: 40, measured: 20, requests: 40, inputTokens: 4000 });
-  expect(told.cost).toBeCloseTo(0.04);
+  expect(told).toMatchObject({ clips: 40, measured: 20, answered: 20, requests: 20, inputTokens: 2000 });
+  expect(told.cost).toBeCloseTo(0.02);
   // Asked again it takes nothing, and tells the time that it took.
   const again = await estimateLabels(many, account, work);
-  expect(again).toMatchObject({ requests: 40, inputTokens: 4000, failed: [] });
+  expect(again).toMatchObject({ requests: 20, inputTokens: 2000, failed: [] });
   expect(again.seconds).toBeGreaterThan(0);
   await expect(labelAll(many, work)).rejects.toThrow("requests must stay within maxRequests, got 21 sent");
   expect(server.asked).toHaveLength(21);

@@ -11,7 +11,7 @@ import { findRates, isMeasured, storeRates } from "../../src/gpu/rates.ts";
 import { weightsOf } from "../../src/graph/weights-of.ts";
 import { forecast } from "../../src/cli/generate/forecast.ts";
 import { drawn, rateOf } from "../../src/tuning/probe-loading.ts";
-import { besides } from "../../src/tuning/probe.ts";
+import { besides, probeKernels } from "../../src/tuning/probe.ts";
 import { measureRates, ratesUnlessOff } from "../../src/tuning/rates.ts";
 import { roughRates } from "../../src/tuning/rough.ts";
 import { limitedGpu, testGpu } from "../support/gpu.ts";
@@ -27,7 +27,7 @@ beforeAll(async () => {
   process.env["XDG_CACHE_HOME"] = kept;
   gpu = await testGpu();
   model = await CogVideoX.open(await tinyCheckpoint(), { gpu, dtype: "f32" });
-  rates = await measureRates(model, { enoughSeconds: 0 });
+  rates = await measureRates(model, { enoughSeconds: 0, mostSeconds: Infinity });
 });
 afterAll(async () => {
   if (XDG_CACHE_HOME === undefined) delete process.env["XDG_CACHE_HOME"];
@@ -149,10 +149,18 @@ describe("a probe", () => {
     expect(await ratesUnlessOff(model, {})).toBeUndefined();
   });
 
+  it("ends by its time, says that it is rough, and tells what it did not measure from what is most like it", async () => {
+    expect(rates.rough).toBeUndefined();
+    const asked: string[] = [];
+    const short = await probeKernels(model, { mostSeconds: 0, onProgress: (_, what) => void asked.push(what) });
+    expect([short.rough, asked.length], "one graph is measured, however long it takes").toEqual([true, 1]);
+    for (const { stage, workSeconds } of model.times({ ...short, loading: {} })) expect(workSeconds, stage).toBeGreaterThan(0);
+  });
+
   it("takes the host's clock where the adapter has none", async () => {
     await using blind = await limitedGpu({ timestamps: false });
     await using other = await CogVideoX.open(model.checkpoint.source.label, { gpu: blind, dtype: "f32" });
-    const { kernels } = await measureRates(other, { enoughSeconds: 0, loading: false, again: true });
+    const { kernels } = await measureRates(other, { enoughSeconds: 0, mostSeconds: Infinity, loading: false, again: true });
     expect(Object.keys(kernels).some((label) => label.startsWith("matmul"))).toBe(true);
   });
 });

@@ -10,7 +10,7 @@ export const doctor = defineCommand<[], DoctorOptions>({
     command
       .option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest here)")
       .option("--seconds", "measure how fast the adapter is, to tell how long models take (default: on GPUs)")
-      .option("--no-models", "leave out what the published models take, which is planned in about a minute")
+      .option("--no-models", "leave out what the published models take, which takes about a minute of processor time to plan")
       .option("--report <file>", "write all that was found as JSON, to send with a question")
       .option("--json", "print JSON"),
   async run(_, options) {

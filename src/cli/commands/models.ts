@@ -12,7 +12,7 @@ const list = defineCommand<[], ListModelsOptions>({
   printsResult: true,
   declare: (command) =>
     command
-      .option("--fit", "plan each on the adapter, in about a minute, and say whether it fits here")
+      .option("--fit", "plan each on the adapter, in about a minute of processor time, and say whether it fits here")
       .option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest here)")
       .option("--json", "print one JSON object"),
   async run(_, options) {

@@ -44,9 +44,13 @@ export function printCaptioned({ captions, byHand, spent, estimate, batch }: Cap
 }
 
 /** @param what `Captions` */
-export function estimateText(what: string, { clips, measured, seconds, failed, ...taken }: AskedEstimate, spent: Spent): void {
-  print(`${what} of ${count(clips)} clips will take about ${spentText(taken)},`);
-  print(`and ${(seconds / 60).toFixed(1)} minutes, by ${measured} of them, which are done and kept (${spentText(spent)}).`);
+export function estimateText(what: string, { clips, measured, answered, seconds, failed, ...taken }: AskedEstimate, spent: Spent): void {
+  const done = `by ${measured} of them, which are done and kept (${spentText(spent)})`;
+  if (answered === clips) print(`${what} of all ${count(clips)} clips are there, and nothing is left to ask (now ${spentText(spent)}).`);
+  else {
+    print(`${what} of ${count(clips - answered)} clips that are left of ${count(clips)} will take about ${spentText(taken)},`);
+    print(`and ${(seconds / 60).toFixed(1)} minutes, ${done}.`);
+  }
   if (failed.length === 0) return;
   print(`${count(failed.length)} of the ${measured} got no answer that can be used:`);
   for (const { id, error } of failed.slice(0, NAMED)) print(`${id}\n  ${visible(error)}`);

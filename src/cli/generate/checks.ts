@@ -49,11 +49,17 @@ export async function checkPlaces(asked: Asked): Promise<void> {
   );
 }
 
-/** Everything that is to be written can be. */
+/** Everything that is to be written can be. @param named did the user say where the videos go? */
 export async function checkWritable(
   outs: readonly string[],
   frames: number,
-  { saveLatents, report, trace, clobber = true }: Record<"saveLatents" | "report" | "trace", string | undefined> & { clobber?: boolean },
+  {
+    named,
+    saveLatents,
+    report,
+    trace,
+    clobber = true,
+  }: Record<"saveLatents" | "report" | "trace", string | undefined> & { named: boolean; clobber?: boolean },
   say: (text: string) => void,
 ): Promise<void> {
   for (const path of outs.filter((one) => !isPiped(one) && existsSync(one))) {
@@ -65,6 +71,7 @@ export async function checkWritable(
   if (saveLatents !== undefined) await checkOutputFile(saveLatents, "--save-latents");
   if (report !== undefined) await checkOutputFile(report, "--report");
   if (trace !== undefined) await checkOutputFile(trace, flagName("gpuProfile"));
+  if (!named) return; // a user's own folder may be misspelt
   const folders = outs.filter((one) => !isPiped(one)).map((one) => dirname(resolve(one)));
   for (const folder of new Set(folders)) if (!existsSync(folder)) say(visible(`The folder ${folder} is not there, and will be made.`));
 }

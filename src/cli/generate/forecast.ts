@@ -32,7 +32,7 @@ export async function forecastRates(
   const look = flopsOf(request) < WORTH_FLOPS ? await roughRates(model, request, signal) : undefined;
   if (look) return look;
   const rates = await ratesUnlessOff(model, { signal, onProgress: (done, what) => progress.report("probe", done, what) });
-  return rates && { rates, rough: false };
+  return rates && { rates, rough: rates.rough ?? false };
 }
 
 /** Says it. */

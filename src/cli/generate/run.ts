@@ -106,7 +106,7 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   await checkWritable(
     outs,
     request.settings.frames,
-    { saveLatents, report: asked.own.report, trace, ...defined({ clobber: asked.own.clobber }) },
+    { named: asked.own.out !== undefined, saveLatents, report: asked.own.report, trace, ...defined({ clobber: asked.own.clobber }) },
     say,
   );
   const dropped = gifWarning(named, request.settings.fps);

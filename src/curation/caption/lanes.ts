@@ -54,11 +54,13 @@ export async function inLanes<Clip extends { readonly id: string }, Made>(
 /** Clips that an estimate is made from. */
 const ESTIMATE_CLIPS = 20;
 
-/** What all clips will take, from what some took. */
+/** What all clips that are left will take, from what some took. */
 export interface AskedEstimate {
   readonly clips: number;
   /** Clips of which the ledger has everything now. */
   readonly measured: number;
+  /** Clips that will not be asked about: the ledger has their answers, those of the measured ones too. What follows is for the others. */
+  readonly answered: number;
   readonly requests: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
@@ -69,8 +71,9 @@ export interface AskedEstimate {
 }
 
 /**
- * Asks about some clips in earnest, which the run then has already, and tells what all of them will take. They are drawn by their ids, so
- * that a second estimate asks nothing anew.
+ * Asks about some clips in earnest, which the run then has already, and tells what all those that are left will take. They are drawn by
+ * their ids, so that a second estimate asks nothing anew.
+ * @param ask with `pending` nothing is asked, and clips without a whole answer in the ledger are left out
  * @param stage the ledger's stages whose names begin so are what is estimated @param lanes requests that are under way at a time
  */
 export async function estimated<Clip extends { readonly id: string }>(
@@ -78,20 +81,22 @@ export async function estimated<Clip extends { readonly id: string }>(
   ledger: Ledger,
   { stage, lanes }: { readonly stage: string; readonly lanes: number },
   account: Account,
-  ask: (some: readonly Clip[]) => Promise<ReadonlyMap<string, object>>,
+  ask: (some: readonly Clip[], pending: boolean) => Promise<ReadonlyMap<string, object>>,
 ): Promise<AskedEstimate> {
   if (clips.length === 0) throw new CogwheelError("caption", "an estimate must have clips, got none; look at what was filtered out");
   const some = clips.toSorted((a, b) => (digest(a.id) < digest(b.id) ? -1 : 1)).slice(0, ESTIMATE_CLIPS);
   const before = account.spent;
   const began = performance.now();
-  const answers = await ask(some);
+  const answers = await ask(some, false);
   const took = between(before, account.spent);
-  const scale = clips.length / some.length;
+  const { size: answered } = await ask(clips, true);
+  const scale = (clips.length - answered) / some.length;
   const { seconds, ...taken } =
     took.requests > 0 ? { ...took, seconds: (performance.now() - began) / 1000 } : askedBefore(some, ledger, { stage, lanes });
   return {
     clips: clips.length,
     measured: some.length,
+    answered,
     requests: Math.ceil(taken.requests * scale),
     inputTokens: Math.ceil(taken.inputTokens * scale),
     outputTokens: Math.ceil(taken.outputTokens * scale),

@@ -7,3 +7,6 @@ export class AnswerPending extends CogwheelError {
     super("caption", "an answer must be there, got none yet; send the batch files and run again");
   }
 }
+
+/** What asks nothing: a model whose answers are all still to come, and a clip that is not read for it. */
+export const askNothing = (): Promise<never> => Promise.reject(new AnswerPending());

@@ -5,6 +5,7 @@
 import type { CaptionClip, CaptionModel } from "../caption/caption.ts";
 import { framesOf } from "../caption/frames.ts";
 import { type AskedEstimate, estimated, inLanes, type LaneOptions } from "../caption/lanes.ts";
+import { askNothing } from "../caption/pending.ts";
 import { framesAsParts } from "../caption/parts.ts";
 import { type AskedValue, askedValue, costOfTries, recorded } from "../caption/record.ts";
 import type { ChatRequest } from "../endpoint/message.ts";
@@ -109,6 +110,11 @@ async function asked(
 export const labelAll = (clips: readonly CaptionClip[], work: LabelWork): Promise<Map<string, ClipLabelled>> =>
   inLanes(clips, work.ledger, work, (clip, signal) => labelClip(clip, { ...work, signal }));
 
-/** Labels some clips in earnest, which the run then has already, and tells what all of them will take. */
+/** Labels some clips in earnest, which the run then has already, and tells what those that are left will take. */
 export const estimateLabels = (clips: readonly CaptionClip[], account: Account, work: LabelWork): Promise<AskedEstimate> =>
-  estimated(clips, work.ledger, { stage: "label", lanes: work.lanes }, account, (some) => labelAll(some, work));
+  estimated(clips, work.ledger, { stage: "label", lanes: work.lanes }, account, (some, pending) => {
+    if (!pending) return labelAll(some, work);
+    const unread = some.map((clip) => ({ ...clip, read: askNothing }));
+    const vision = { modelName: work.vision.modelName, chat: askNothing };
+    return labelAll(unread, { ...work, vision, onProgress: () => {} });
+  });

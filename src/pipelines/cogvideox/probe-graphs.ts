@@ -19,15 +19,11 @@ export const PROBE_SIZES = [
   { latents: [8, 48, 64], decoded: 32 },
 ] as const;
 
-/** @param size one of {@link PROBE_SIZES}, by its place */
+/** First those that most of a generation's time goes to. @param size one of {@link PROBE_SIZES}, by its place */
 export function* probeGraphs(model: Pick<Model, "configs" | "dtype" | "files">, size: number): Generator<Graph> {
   const { configs, dtype } = model;
   const { latents } = PROBE_SIZES[size]!;
   const [frames, height, width] = latents;
-  const t5 = { ...configs.text, num_layers: 1, vocab_size: Math.min(WORDS, configs.text.vocab_size) };
-  // A prompt by itself, then one beside the other.
-  const texts = { batch: size === 0 ? 1 : 2, length: configs.transformer.max_text_seq_length, dtype };
-  yield t5Graph(t5, weightTypes(model, "text_encoder"), texts);
   const { transformer } = configs;
   // Learned positions are for one size only.
   const learned = { sample_frames: (frames - 1) * transformer.temporal_compression_ratio + 1, sample_height: height, sample_width: width };
@@ -53,6 +49,10 @@ export function* probeGraphs(model: Pick<Model, "configs" | "dtype" | "files">, 
     dtype,
   );
   yield* probeDecoder(model, size);
+  const t5 = { ...configs.text, num_layers: 1, vocab_size: Math.min(WORDS, configs.text.vocab_size) };
+  // A prompt by itself, then one beside the other.
+  const texts = { batch: size === 0 ? 1 : 2, length: configs.transformer.max_text_seq_length, dtype };
+  yield t5Graph(t5, weightTypes(model, "text_encoder"), texts);
 }
 
 /** The decoder's alone: the first frames, and those that follow. */

@@ -40,7 +40,8 @@ const isPointwise = (node: Node): boolean =>
 
 /** Is it given or computed, and so a picture or a norm of one? */
 export const isMoving = ({ root }: Tensor): boolean => root.role !== "weight" && root.role !== "constant";
-const activations = (node: Node): Tensor[] => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined && isMoving(t));
+/** What of it a node reads. */
+export const movingInputs = (node: Node): Tensor[] => Object.values(node.inputs).filter((t): t is Tensor => t !== undefined && isMoving(t));
 
 /** The node that makes each tensor, by the tensor's id. */
 export function producersOf(graph: Graph): ReadonlyMap<number, Node> {
@@ -142,7 +143,7 @@ function sectionsOf(graph: Graph, producers: ReadonlyMap<number, Node>): Section
   const number = new Map<Node, number>();
   const ofInputs = new Set<Node>();
   for (const node of graph.nodes) {
-    const from = activations(node).map((t) => producers.get(t.id));
+    const from = movingInputs(node).map((t) => producers.get(t.id));
     if (isPointwise(node) && from.every((n) => !n || ofInputs.has(n))) ofInputs.add(node);
     number.set(node, Math.max(0, ...from.map((n) => (n ? number.get(n)! + (isMerge(n) ? 1 : 0) : 0))));
   }
@@ -151,7 +152,7 @@ function sectionsOf(graph: Graph, producers: ReadonlyMap<number, Node>): Section
     const own = graph.nodes.filter((node) => number.get(node) === i && !isMerge(node) && !ofInputs.has(node));
     const again = new Set<Node>();
     const visit = (node: Node): void => {
-      for (const tensor of activations(node)) {
+      for (const tensor of movingInputs(node)) {
         const from = producers.get(tensor.id);
         if (!from || isMerge(from) || (number.get(from) === i && !ofInputs.has(from))) continue;
         if (!ofInputs.has(from) && !isDoubling(from)) required.add(tensor.id);

@@ -7,7 +7,7 @@ import { sameRegion, union, type Region } from "../../../graph/region.ts";
 import { rewrite } from "../../../graph/rewrite.ts";
 import type { Tensor } from "../../../graph/tensor.ts";
 import { compile } from "../../../plan/compile.ts";
-import { isMoving, isStats, type CutGraph, type Section } from "./cut.ts";
+import { isMoving, isStats, movingInputs, type CutGraph, type Section } from "./cut.ts";
 
 /** A tile of a section, recorded. */
 export interface Tile {
@@ -168,12 +168,13 @@ export function tilesOf(cut: CutGraph, section: Section, caps: Capabilities, bud
   for (;;) {
     const middle = (size: number, n: number) => Math.min(size - Math.min(n, size), Math.floor(size / n / 2) * n);
     const region = { top: middle(height, h), left: middle(width, w), bottom: 0, right: 0 };
-    const bytes = plannedBytes(
-      recordTile(cut, section, { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) }).graph,
-      caps,
-    );
+    const own = { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) };
+    const { graph } = recordTile(cut, section, own);
+    const smallest = h <= 2 && w <= 2;
+    // What is too large by a look at its tensors is not planned, which takes the longer the larger it is.
+    const bytes = !smallest && heldBytes(graph) > budgetBytes ? Infinity : plannedBytes(graph, caps);
     if (bytes <= budgetBytes) break;
-    if (h <= 2 && w <= 2)
+    if (smallest)
       throw bytes === Infinity
         ? new CogwheelError(
             "vae",
@@ -192,6 +193,10 @@ export function tilesOf(cut: CutGraph, section: Section, caps: Capabilities, bud
     starts(width, w).map((left) => ({ top, left, bottom: Math.min(height, top + h), right: Math.min(width, left + w) })),
   );
 }
+
+/** Bytes that are there at once at the least: of what a node reads, no two of which share memory. */
+const heldBytes = ({ nodes }: Graph): number =>
+  Math.max(...nodes.map((node) => [...new Set(movingInputs(node).map(({ root }) => root))].reduce((sum, { bytes }) => sum + bytes, 0)));
 
 /** Bytes of activations, or infinity where this adapter cannot hold or bind a tensor. */
 function plannedBytes(graph: Graph, caps: Capabilities): number {
