@@ -33,14 +33,9 @@ export function howChosen(choices: readonly Choice[]): HowChosen | null {
 
 /** `tiled bm=64 bn=64 …`: the variant's name and all its numbers. */
 export function variantLabel({ name, ...rest }: Variant): string {
-  let label = name;
-  const add = (record: object): void => {
-    for (const [key, value] of Object.entries(record))
-      if (typeof value === "object") add(value as object);
-      else label += ` ${key}=${value}`;
-  };
-  add(rest);
-  return label;
+  const parts = (record: object): string[] =>
+    Object.entries(record).flatMap(([key, value]) => (typeof value === "object" ? parts(value as object) : [`${key}=${value}`]));
+  return [name, ...parts(rest)].join(" ");
 }
 
 /** Above so many rows the choice of a kernel does not depend on how many there are. */

@@ -36,9 +36,8 @@ export function lowerPart(convolution: Convolution, target: Target, part: ConvPa
   // Partial sums are f32: in y itself where it is, else in memory of their own, to be read as the last step's residual.
   const partial = part.steps.length > 1 && y.dtype !== "f32" ? target.scratch([m, n], "f32") : undefined;
 
-  const mode = upsampleMode(x, attrs);
-  const shape = { m, n, cin: x.dim(-1), kw, stride: attrs.stride[2] };
   return part.steps.map((step, index) => {
+    const mode = upsampleMode(x, attrs);
     const [first, last] = [index === 0, index === part.steps.length - 1];
     const source = step.source === "x" ? x : cache!;
     const needed = inputRange(source, w, attrs, part, step);
@@ -53,7 +52,14 @@ export function lowerPart(convolution: Convolution, target: Target, part: ConvPa
       (step.from << 16) |
       (step.to << 24);
     const [tIn, hIn, wIn] = [source.dim(1), ...seen(source, attrs).slice(1)] as [number, number, number];
-    const candidates = conv3dCandidates(caps, { ...shape, half: source.dtype === "f16" && w.dtype === "f16" });
+    const candidates = conv3dCandidates(caps, {
+      m,
+      n,
+      cin: x.dim(-1),
+      kw,
+      stride: attrs.stride[2],
+      half: source.dtype === "f16" && w.dtype === "f16",
+    });
     const exact = { n, cin: x.dim(-1), taps: [kt, kh, kw].join("×"), stride: attrs.stride.join("×") };
     const variant = target.choose(choiceKey("conv3d", { m }, exact, [source.dtype, w.dtype, whole.tensor.dtype]), candidates);
     const packing = variant.name === "subgroup_matrix" ? "row" : "panel";

@@ -1,5 +1,6 @@
 /** Tiles of a matmul by register tiles and workgroup memory, for the kernels that have one inside: matmul and conv3d. */
 import type { Capabilities } from "../../gpu/capabilities.ts";
+import { preferring } from "../../plan/choice.ts";
 
 /** A workgroup computes `bm` × `bn` of y from `bk` inputs at a time, a thread `tm` rows × `tn` vectors of it. */
 export interface RegisterTile {
@@ -33,8 +34,7 @@ export function registerTiles(
   );
   const all = large ? [large, ...others] : others;
   if (large && m >= 128 && m * n >= 96 * 128 * 128) return all;
-  const first = others.find(({ bm }) => bm === rows) ?? others[0];
-  return first ? [first, ...all.filter((tile) => tile !== first)] : all;
+  return preferring(others.find(({ bm }) => bm === rows) ?? others[0], all);
 }
 
 /** The tiles that an adapter's workgroups can hold. */

@@ -259,7 +259,7 @@ test("bad input is refused", async () => {
     /budgetBytes must be above 0, got 0/,
   );
   await expect(vae.decode(latents, shape, { tiling: { mode: "exact", budgetBytes: 100 } })).rejects.toThrow(
-    /the smallest tile of a 4 × 4 picture needs \d+ bytes, got a budget of 100; raise budgetBytes/,
+    /the smallest tile of a 4 × 4 picture must fit its budget, got \d+ bytes and a budget of 100; raise budgetBytes/,
   );
   const [first, second] = [vae.decode(latents, shape), vae.decode(latents, shape)];
   await expect(second).rejects.toThrow(/a CausalVae runs one video at a time/);

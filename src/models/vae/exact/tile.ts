@@ -69,11 +69,7 @@ export function recordTile(cut: CutGraph, section: Section, own: Region): Tile {
         const [height, width] = [made[key]!.shape[axis]!, made[key]!.shape[axis + 1]!];
         const want = needed.get(tensor.id)!;
         if (height !== want.bottom - want.top || width !== want.right - want.left)
-          throw new CogwheelError(
-            "vae",
-            `a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, ` +
-              `got ${height} × ${width}; this model cannot be tiled exactly`,
-          );
+          throw inexact(`a tile of ${node.name} must be ${want.bottom - want.top} × ${want.right - want.left}, got ${height} × ${width}`);
       }
       return made;
     },
@@ -81,11 +77,7 @@ export function recordTile(cut: CutGraph, section: Section, own: Region): Tile {
   });
   for (const tensor of section.stats) {
     const x = cut.producers.get(tensor.id)!.inputs["x"]!;
-    if (!sameRegion(needed.get(x.id)!, scaled(x)))
-      throw new CogwheelError(
-        "vae",
-        `statistics of ${x.name} must be of its own part alone, got a wider one; this model cannot be tiled exactly`,
-      );
+    if (!sameRegion(needed.get(x.id)!, scaled(x))) throw inexact(`statistics of ${x.name} must be of its own part alone, got a wider one`);
   }
   return {
     graph,
@@ -98,6 +90,8 @@ export function recordTile(cut: CutGraph, section: Section, own: Region): Tile {
     key: JSON.stringify([[...graph.inputs.values()].map((t) => t.shape), placesByOp(attrs)]),
   };
 }
+
+const inexact = (what: string): CogwheelError => new CogwheelError("vae", `${what}; this model cannot be tiled exactly`);
 
 /** From the section's results backwards: which part of each tensor a tile needs, and the attributes that compute it. */
 function neededParts(
@@ -125,10 +119,7 @@ function neededParts(
       const part = reach.inputs[key];
       if (tensor && part) need(tensor, part);
       else if (tensor && isMoving(tensor) && !cut.isNorm(tensor))
-        throw new CogwheelError(
-          "vae",
-          `a tile needs a part of what it reads, got all of "${key}" in ${node.name}; this model cannot be tiled exactly`,
-        );
+        throw inexact(`a tile needs a part of what it reads, got all of "${key}" in ${node.name}`);
     }
   }
   return { needed, attrs };
@@ -164,34 +155,35 @@ function placesByOp(attrs: ReadonlyMap<Node, unknown>): unknown[][] {
 export function tilesOf(cut: CutGraph, section: Section, caps: Capabilities, budgetBytes: number): Region[] {
   const { height, width } = cut.grid(section);
   let [h, w] = [height, width];
+  const tileAt = (top: number, left: number): Region => ({
+    top,
+    left,
+    bottom: Math.min(height, top + h),
+    right: Math.min(width, left + w),
+  });
   const even = (n: number) => Math.max(2, 2 * Math.ceil(n / 4));
   for (;;) {
     const middle = (size: number, n: number) => Math.min(size - Math.min(n, size), Math.floor(size / n / 2) * n);
-    const region = { top: middle(height, h), left: middle(width, w), bottom: 0, right: 0 };
-    const own = { ...region, bottom: Math.min(height, region.top + h), right: Math.min(width, region.left + w) };
-    const { graph } = recordTile(cut, section, own);
+    const { graph } = recordTile(cut, section, tileAt(middle(height, h), middle(width, w)));
     const smallest = h <= 2 && w <= 2;
     // What is too large by a look at its tensors is not planned, which takes the longer the larger it is.
     const bytes = !smallest && heldBytes(graph) > budgetBytes ? Infinity : plannedBytes(graph, caps);
     if (bytes <= budgetBytes) break;
-    if (smallest)
-      throw bytes === Infinity
-        ? new CogwheelError(
-            "vae",
-            `the smallest tile of a ${width} × ${height} picture must fit the adapter's limits, ` +
-              `got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most; use another adapter`,
-          )
-        : new CogwheelError(
-            "vae",
-            `the smallest tile of a ${width} × ${height} picture needs ${bytes} bytes, got a budget of ${budgetBytes}; raise budgetBytes`,
-          );
+    if (smallest) {
+      const [must, remedy] =
+        bytes === Infinity
+          ? [
+              `fit the adapter's limits, got bindings of ${caps.maxBindingBytes} and buffers of ${caps.maxBufferBytes} bytes at most`,
+              "use another adapter",
+            ]
+          : [`fit its budget, got ${bytes} bytes and a budget of ${budgetBytes}`, "raise budgetBytes"];
+      throw new CogwheelError("vae", `the smallest tile of a ${width} × ${height} picture must ${must}; ${remedy}`);
+    }
     if (w > h) w = even(w);
     else h = even(h);
   }
   const starts = (size: number, n: number) => Array.from({ length: Math.ceil(size / n) }, (_, i) => i * n);
-  return starts(height, h).flatMap((top) =>
-    starts(width, w).map((left) => ({ top, left, bottom: Math.min(height, top + h), right: Math.min(width, left + w) })),
-  );
+  return starts(height, h).flatMap((top) => starts(width, w).map((left) => tileAt(top, left)));
 }
 
 /** Bytes that are there at once at the least: of what a node reads, no two of which share memory. */
