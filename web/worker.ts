@@ -457,7 +457,7 @@ const AT_ONCE: ReadonlySet<ToWorker["type"]> = new Set([
 
 let last: Promise<unknown> = Promise.resolve();
 /** Of a request that was stopped while it waited. */
-const UNBEGUN = new Error("stopped");
+const NOT_BEGUN = new Error("stopped");
 /** Of each request that waits or runs. */
 const controllers = new Map<number, AbortController>();
 self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
@@ -470,7 +470,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
   const say: Say = (news, transfer = []) => self.postMessage({ id, ...news }, { transfer });
   const respond = async (signal?: AbortSignal): Promise<void> => {
     try {
-      if (signal?.aborted) throw UNBEGUN;
+      if (signal?.aborted) throw NOT_BEGUN;
       self.postMessage({ id, type: "answer", value: await answer(message as ToWorker, say) } satisfies FromWorker);
     } catch (error) {
       self.postMessage({
@@ -478,7 +478,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker & { id: number }>) => {
         type: "error",
         message: error instanceof Error ? error.message : String(error),
         // One that did not begin leaves what it would have gone on from.
-        resumable: error instanceof GenerationInterrupted || (error === UNBEGUN && message.type === "generate" && message.request.resume),
+        resumable: error instanceof GenerationInterrupted || (error === NOT_BEGUN && message.type === "generate" && message.request.resume),
         cancelled: signal?.aborted ?? false,
       } satisfies FromWorker);
     }
