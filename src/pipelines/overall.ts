@@ -24,6 +24,9 @@ export interface ExpectedPart {
   readonly from?: number;
 }
 
+/** Of what a stage takes longer at first than was expected, so much may be kernels that a driver compiles; more is how slow the machine is. */
+const COMPILING_SECONDS = 60;
+
 export class Overall {
   readonly #parts: readonly ExpectedPart[];
   readonly #total: number;
@@ -58,12 +61,20 @@ export class Overall {
     if (this.#total > 0) this.#most = Math.max(this.#most, Math.min(1, (before + share * weight) / this.#total));
     const elapsed = (this.now() - this.#from.at) / 1000;
     const gained = share - this.#from.share;
+    const known = this.#unit;
     const first = stage === "denoise" && this.#from.share === 0;
+    let paced = gained > 0 && elapsed > 0 ? elapsed / gained : undefined;
+    // The whole stage at a pace that what is compiled cannot explain, on a machine that has other work beside this.
+    const slow = known === undefined || paced === undefined ? 0 : Math.max(known * weight, (elapsed - COMPILING_SECONDS) / gained);
     // What is known of a step is better than the first one, which may hold the compilation of its kernels.
-    const paced = gained > 0 && elapsed > 0 && !(first && this.#unit !== undefined) ? elapsed / gained : undefined;
+    if (first && slow > 0) paced = slow;
     if (first && share > 0) this.#from = { at: this.now(), share };
-    // A stage at work tells more of itself than what was expected of it; steps tell of what follows too, which is as much arithmetic.
-    if (stage === "denoise" && paced !== undefined && weight > 0) this.#unit = paced / weight;
+    // A stage at work tells more of itself than what was expected of it; steps tell of what follows too, which is as much arithmetic, and
+    // so does a prompt or a picture that is encoded, where it is slow.
+    if (weight > 0) {
+      if (stage === "denoise" && paced !== undefined) this.#unit = paced / weight;
+      else if (slow > 0 && !stage.startsWith("load ")) this.#unit = slow / weight;
+    }
     const own = paced ?? (this.#unit === undefined ? undefined : this.#unit * weight);
     return {
       overall: this.#most,

@@ -160,7 +160,35 @@ describe("overall progress", () => {
     expect(unknown.at("denoise", 0.7).secondsLeft).toBeCloseTo(2 * 3 + 1.25);
     const sure = new Overall(parts, true, () => now);
     sure.at("denoise", 0.5);
-    now += 100_000;
-    expect(sure.at("denoise", 0.6).secondsLeft, "one slow step, where the others are known").toBeCloseTo(64 + 10);
+    now += 70_000;
+    expect(sure.at("denoise", 0.6).secondsLeft, "a step that compiles, where the others are known").toBeCloseTo(64 + 10);
+    const slow = new Overall(parts, true, () => now);
+    slow.at("denoise", 0.5);
+    now += 220_000; // ten times as long, besides a minute
+    expect(slow.at("denoise", 0.6).secondsLeft, "one that no compiling explains tells how slow the machine is").toBeCloseTo(640 + 100);
+    now += 16_000;
+    expect(slow.at("denoise", 0.7).secondsLeft, "until the next").toBeCloseTo(48 + 10);
+  });
+
+  it("takes a prompt's encoding for the pace of what follows, where it is slow beyond what is compiled in it", () => {
+    let now = 0;
+    const parts = [
+      { stage: "encode prompt", weight: 100 },
+      { stage: "load transformer", weight: 10 },
+      { stage: "denoise", weight: 80 },
+    ] as const;
+    const after = (seconds: number) => {
+      now = 0;
+      const overall = new Overall(parts, true, () => now);
+      overall.at("encode prompt", 0);
+      now = seconds * 1000;
+      overall.at("encode prompt", 0.5);
+      const { secondsLeft } = overall.at("load transformer", 0);
+      now += 50_000; // from a slow disk, which tells of no arithmetic
+      return [secondsLeft, overall.at("load transformer", 0.5).secondsLeft];
+    };
+    expect(after(20), "no less than was expected").toEqual([90, 50 + 80]);
+    expect(after(100), "half of it may be compiled").toEqual([90, 50 + 80]);
+    expect(after(210)).toEqual([270, 50 + 240]);
   });
 });
