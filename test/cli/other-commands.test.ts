@@ -4,7 +4,9 @@ import { cp } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { howText } from "../../src/cli/stage-table.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
+import type { StageMemory } from "../../src/pipelines/requirements.ts";
 import { useCommand } from "../support/command.ts";
 import { removeTinyCheckpoints, tinyCheckpoint } from "../support/tiny-checkpoint.ts";
 
@@ -46,6 +48,10 @@ it("inspect and generate --plan tell how a generation keeps within a limit of me
   ]);
   expect(json.leastMemoryBytes).toBeGreaterThan(1e5);
   expect(json.limits[1].stages).toEqual(json.requirements);
+
+  const decoder = { stage: "decoder", host: 9e6, spilled: 0, peak: 4e7 } as StageMemory;
+  const tiled = [2e6, 2 ** 29].map((tileBytes) => howText({ ...decoder, tileBytes }));
+  expect(tiled, "a tile takes no more than the stage").toEqual(["tiles of 2 MB, host 9.0 MB", "tiles of 40 MB, host 9.0 MB"]);
 
   const before = files();
   const plan = ["generate", "a red circle", "--model", model, "--seed", "3", "--plan"];
