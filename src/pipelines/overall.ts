@@ -24,7 +24,7 @@ export interface ExpectedPart {
   readonly from?: number;
 }
 
-/** Of what a stage takes longer at first than was expected, so much may be kernels that a driver compiles; more is how slow the machine is. */
+/** So much of what a stage takes at first may be kernels that a driver compiles; more is how slow the machine is. */
 const COMPILING_SECONDS = 60;
 
 export class Overall {
