@@ -177,7 +177,7 @@ describe("overall progress", () => {
       { stage: "load transformer", weight: 10 },
       { stage: "denoise", weight: 80 },
     ] as const;
-    const after = (seconds: number) => {
+    const leftAfter = (seconds: number) => {
       now = 0;
       const overall = new Overall(parts, true, () => now);
       overall.at("encode prompt", 0);
@@ -187,8 +187,8 @@ describe("overall progress", () => {
       now += 50_000; // from a slow disk, which tells of no arithmetic
       return [secondsLeft, overall.at("load transformer", 0.5).secondsLeft];
     };
-    expect(after(20), "no less than was expected").toEqual([90, 50 + 80]);
-    expect(after(100), "half of it may be compiled").toEqual([90, 50 + 80]);
-    expect(after(210)).toEqual([270, 50 + 240]);
+    expect(leftAfter(20), "no less than was expected").toEqual([90, 50 + 80]);
+    expect(leftAfter(100), "half of it may be compiled").toEqual([90, 50 + 80]);
+    expect(leftAfter(210)).toEqual([270, 50 + 240]);
   });
 });
