@@ -38,7 +38,8 @@ export function checkTimestepRange(range: readonly number[], total = 1000): void
   if (range.length !== 2 || !range.every((t) => Number.isInteger(t) && t >= 0 && t < total) || first! > last!)
     throw new CogwheelError(
       "training",
-      `timestepRange must be the first and the last timestep, from 0 to ${total - 1}, got ${JSON.stringify(range)}; [400, 999] is where there is much noise`,
+      `timestepRange must be the first and the last timestep, from 0 to ${total - 1}, got ${JSON.stringify(range)}; ` +
+        "[400, 999] is where there is much noise",
     );
 }
 
