@@ -15,10 +15,7 @@ export interface SamplingOptions {
   readonly seed: number;
   /** `uniform`: each draw of a step in an interval of its own. */
   readonly timesteps: TimestepSampling;
-  /**
-   * The first and the last timestep that clips are learned at; prior ones are at all of them. What moves is decided where there is much
-   * noise, what it looks like where there is little: an adapter for a motion need not touch that. Default: all.
-   */
+  /** The first and the last timestep that clips are learned at, the last with the most noise; prior ones are at all. Default: all. */
   readonly timestepRange?: TimestepRange;
   /** Share of clips that are learned without their text. */
   readonly textDropout: number;
