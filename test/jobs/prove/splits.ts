@@ -19,16 +19,24 @@ interface Shared {
   readonly plannedBytes: number;
   readonly seconds: number;
   readonly waitingSeconds: number;
+  /** Of `seconds`, as the leader's last line plans it. */
+  readonly plannedWaiting: number;
 }
 
 /** What was shared of a job, with what was planned for it. @param said by the workers */
 function sharedOf({ id, shared, sharedClips = [] }: Job, said: string): Shared | undefined {
-  if (!shared) return sharedClips[0];
+  const last = (line: RegExp): RegExpExecArray | undefined => [...said.matchAll(line)].at(-1);
+  if (!shared) {
+    const exchange = last(new RegExp(`${id}: to (?:en|de)code .* they exchange .* turns, ([\\d.]+) s`, "g"))?.[1];
+    const [clip] = sharedClips;
+    return clip && exchange !== undefined ? { ...clip, plannedWaiting: Number(exchange) / clip.seconds } : undefined;
+  }
   // The plan's exchange, each way a step, as its line tells it.
-  const [, amount, unit] = new RegExp(`${id}: a step alone .* to exchange ([\\d.]+) (B|kB|MB) each way`).exec(said) ?? [];
-  if (amount === undefined) return undefined;
+  const found = last(new RegExp(`${id}: a step alone .* \\(([\\d.]+) %\\) to exchange ([\\d.]+) (B|kB|MB) each way`, "g"));
+  if (!found) return undefined;
+  const [, percent, amount, unit] = found;
   const each = Number(amount) * { B: 1, kB: 1e3, MB: 1e6 }[unit as "B" | "kB" | "MB"];
-  return { ...shared, plannedBytes: 2 * each * shared.steps };
+  return { ...shared, plannedBytes: 2 * each * shared.steps, plannedWaiting: Number(percent) / 100 };
 }
 
 /** @param folder for queues of its own */
@@ -52,9 +60,15 @@ export async function splits(folder: string, signal: AbortSignal, say: (line: st
       const off = shared.bytes / shared.plannedBytes - 1;
       if (Math.abs(off) > OFF)
         problems.push(`${one.split}: it must move what was planned, ${shared.plannedBytes} bytes, within 5 %, got ${shared.bytes}`);
+      const waited = shared.waitingSeconds / shared.seconds;
+      if (waited > shared.plannedWaiting + OFF)
+        problems.push(
+          `${one.split}: devices must wait as planned, ${(100 * shared.plannedWaiting).toFixed(0)} % of the time within 5, ` +
+            `got ${(100 * waited).toFixed(0)} %; run it on idle cores`,
+        );
       const words =
         `${one.split}: ${(shared.bytes / 1e6).toFixed(2)} MB moved, ${(100 * off).toFixed(1)} % off the plan, ` +
-        `${((100 * shared.waitingSeconds) / shared.seconds).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited, ` +
+        `${(100 * waited).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited (planned ${(100 * shared.plannedWaiting).toFixed(0)} %), ` +
         (same ? "the bytes of one worker" : "OTHER BYTES");
       say(words);
       told.push(words);
