@@ -315,8 +315,14 @@ class NatsBlobs implements Blobs {
     return (await messageOf(this.client, BLOBS, this.#subject(name, "manifest")))?.json<Manifest>();
   }
 
+  /**
+   * A server that is killed forgets which messages newer ones of their subject replaced: behind a deleted manifest one of those stands
+   * again then. The pieces of that one stay gone.
+   */
   async size(name: string): Promise<number | undefined> {
-    return (await this.#manifest(name))?.bytes;
+    const manifest = await this.#manifest(name);
+    if (!manifest || manifest.bytes === 0) return manifest?.bytes;
+    return (await messageOf(this.client, BLOBS, this.#subject(name, `piece.${manifest.version}.0`))) ? manifest.bytes : undefined;
   }
 
   async get(name: string, begin = 0, end = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {

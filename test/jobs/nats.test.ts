@@ -79,6 +79,22 @@ describe.skipIf(path instanceof Error)(
       await expect(backend.hints.pull(AbortSignal.timeout(400))).rejects.toThrow(/timeout/i);
     });
 
+    test("a blob that was replaced and deleted stays so when the server is killed -9", async () => {
+      await using own = await startNats(path as string, join(folder, "deleted"));
+      await using backend = await openNats(own.url);
+      for (let n = 0; n < 40; n++) {
+        for (let step = 0; step < 3; step++) await backend.blobs.put(`state.${n}`, new Uint8Array(2000).fill(step));
+        await backend.blobs.put(`output.${n}.video`, new Uint8Array(20_000));
+        await backend.blobs.delete(`state.${n}`);
+      }
+      await own.restart();
+      for (let n = 0; n < 40; n++) {
+        expect(await backend.blobs.size(`state.${n}`), `state.${n}`).toBeUndefined();
+        expect(await backend.blobs.get(`state.${n}`), `state.${n}`).toBeUndefined();
+        expect(await backend.blobs.size(`output.${n}.video`)).toBe(20_000);
+      }
+    });
+
     test("the server is killed -9 while values, blobs and hints are written: what was acknowledged is there, once", async () => {
       await using backend = await openNats(server.url);
       const store = new JobStore(backend);
