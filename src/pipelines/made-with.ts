@@ -11,6 +11,8 @@ export interface MadeWith extends SavedSettings {
   readonly version: string;
   /** The engine's kernels, by a digest: others round otherwise. */
   readonly kernels: string;
+  /** Of the checkpoint's weights, a digest, where the command line made it. */
+  readonly weights?: string;
 }
 
 /** The last part of a path or an address. */

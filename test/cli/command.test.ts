@@ -1,5 +1,6 @@
 /** `cogwheel generate` as a user has it: dist/launch.js in processes of its own, with a tiny checkpoint. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cp } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
@@ -243,6 +244,18 @@ describe("generate", () => {
     const again = await cogwheel(["--model", model, "--again", "first.png", "--out", "again.png"]);
     expect(again.code, again.err).toBe(0);
     expect(readFileSync(join(folder, "again.png"))).toEqual(readFileSync(join(folder, "first.png")));
+    expect(again.err).not.toMatch(/other weights/);
+    // One value of one weight of another training.
+    const trained = join(folder, "trained");
+    await cp(model, trained, { recursive: true });
+    const weights = join(trained, "vae", readdirSync(join(trained, "vae")).find((name) => name.endsWith(".safetensors"))!);
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 2]! ^= 8;
+    writeFileSync(weights, bytes);
+    const retrained = await cogwheel(["--model", trained, "--again", "first.png", "--json", "--out", "retrained.png"]);
+    const made = (JSON.parse(retrained.out) as { weights: string }).weights;
+    const rule = `first\\.png was made with other weights \\([0-9a-f]{16}, here ${made}\\): the video will differ; give the model`;
+    expect([retrained.code, retrained.err]).toEqual([0, expect.stringMatching(rule)]);
     const other = await cogwheel([
       "a blue square",
       "--model",

@@ -38,6 +38,7 @@ export interface Again {
   readonly file: string;
   readonly settings: SavedSettings;
   readonly model?: string;
+  readonly weights?: string;
 }
 
 export interface Asked extends Flags<GenerateFlags> {
@@ -151,8 +152,8 @@ async function readAgain(file: string): Promise<Again> {
   const { madeWith } = await import("../../pipelines/made-with-file.ts");
   const made = madeWith(bytes, file);
   if (made) {
-    const { model, ...settings } = made;
-    return { file, settings, ...defined({ model }) };
+    const { model, weights, ...settings } = made;
+    return { file, settings, ...defined({ model, weights }) };
   }
   if (/\.safetensors$/i.test(file)) return { file, settings: (await readLatents(bytes, file)).settings };
   throw new CogwheelError(

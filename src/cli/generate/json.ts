@@ -21,10 +21,15 @@ export function requestJson(model: CogVideoX, request: GenerationRequest, known?
   };
 }
 
-/** @param files the videos that were written @param latents the file of latents */
-export const madeJson = (model: CogVideoX, made: Video, files: readonly string[], latents: string | undefined): object => ({
+/** @param files the videos that were written @param latents the file of latents @param weights which ones, by a digest */
+export const madeJson = (
+  model: CogVideoX,
+  made: Video,
+  { files, latents, weights }: { files: readonly string[]; latents: string | undefined; weights: string | undefined },
+): object => ({
   seconds: made.seconds,
   peakBytes: model.gpu.memory.peak,
   files,
   latents: latents ?? null,
+  weights: weights ?? null,
 });

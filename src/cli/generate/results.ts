@@ -9,6 +9,8 @@ import type { DenoiseState } from "../../models/cogvideox/model.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { writeLatents } from "../../pipelines/latents-file.ts";
+import type { MadeWith } from "../../pipelines/made-with.ts";
+import { defined } from "../../pipelines/options.ts";
 import { savedRun } from "../../pipelines/saved-run.ts";
 import { stepsText } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
@@ -70,14 +72,14 @@ export function printPlan(model: CogVideoX, request: GenerationRequest, from: st
 export async function writeVideos(
   made: Video,
   outs: readonly string[],
-  { results, progress, signal, metadata = true }: { results: Attempts; progress: Progress; signal: AbortSignal; metadata?: boolean },
+  { results, progress, signal, made: madeWith }: { results: Attempts; progress: Progress; signal: AbortSignal; made?: MadeWith },
 ): Promise<string[]> {
   const written: string[] = [];
   for (const [i, path] of outs.entries()) {
     const encode = async () => {
       const options = {
         fps: made.settings.fps,
-        ...(metadata ? { made: made.made } : {}),
+        ...defined({ made: madeWith }),
         signal,
         onProgress: (frames: number) => progress.report("write", (i + frames / (made.frames.length + 1)) / outs.length),
       };

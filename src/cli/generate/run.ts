@@ -27,6 +27,7 @@ import type { GenerateWork } from "./work.ts";
 import { checkPlaces, checkSaved, checkWritable } from "./checks.ts";
 import { defaultOutput, printPlan, sayRequest, saySummary, reportProfile, saveState, writeVideos } from "./results.ts";
 import { madeJson, requestJson } from "./json.ts";
+import { otherWeights, weightsOf } from "./weights.ts";
 
 export async function generateToFile(words: readonly string[], flags: Flags<GenerateFlags>): Promise<void> {
   const asked = await readAsked(words, flags);
@@ -115,6 +116,9 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   if (rewritten) sayEnhanced(rewritten, say);
   sayRequest(say, model, request, inputName(asked));
   if (!asked.own.quiet) await sayForecast(request, work);
+  const weights = await weightsOf(model, signal);
+  const others = asked.again && otherWeights(asked.again, weights);
+  if (others) note(others);
 
   const results = new Attempts(signal);
   let made: Video | undefined;
@@ -126,13 +130,14 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
     const video = await run;
     made = video;
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, video.state, model, request));
-    written = await writeVideos(video, outs, { results, ...work, ...defined({ metadata: asked.own.metadata }) });
+    const madeWith = asked.own.metadata === false ? {} : { made: { ...video.made, ...defined({ weights }) } };
+    written = await writeVideos(video, outs, { results, ...work, ...madeWith });
     saySummary(model, progress);
     if (profile && trace !== undefined) await results.attempt(() => reportProfile(profile, model, trace, say));
     if (report) await results.attempt(() => report.write(request, video, written));
     if (rewritten && written[0]) await results.attempt(() => saveEnhanced(rewritten, written[0]!, request.seed));
     if (json) {
-      const told = madeJson(model, video, written, latentsWritten ? saveLatents : undefined);
+      const told = madeJson(model, video, { files: written, latents: latentsWritten ? saveLatents : undefined, weights });
       printJson({ ...requestJson(model, request), ...told, ...defined({ enhanced: rewritten }) }, { lines: !work.inBatch });
     } else for (const path of written) if (!isPiped(path)) printPath(path);
     results.throwFailures();

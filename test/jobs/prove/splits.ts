@@ -68,7 +68,8 @@ export async function splits(folder: string, signal: AbortSignal, say: (line: st
         );
       const words =
         `${one.split}: ${(shared.bytes / 1e6).toFixed(2)} MB moved, ${(100 * off).toFixed(1)} % off the plan, ` +
-        `${(100 * waited).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited (planned ${(100 * shared.plannedWaiting).toFixed(0)} %), ` +
+        `${(100 * waited).toFixed(0)} % of ${shared.seconds.toFixed(1)} s waited ` +
+        `(planned ${(100 * shared.plannedWaiting).toFixed(0)} %), ` +
         (same ? "the bytes of one worker" : "OTHER BYTES");
       say(words);
       told.push(words);
