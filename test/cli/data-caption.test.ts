@@ -21,8 +21,9 @@ it("captions the clips that stay, with the key out of the environment, once and 
   const secret = { COGWHEEL_API_KEY: "k-secret-1" };
   const estimate = await data(["caption", ...SHAPE, "--url", server.url.replace("//", "//me:hidden@"), "--dry-run", "--json"], secret);
   expect(estimate.code, estimate.err).toBe(0);
-  expect(JSON.parse(estimate.out).caption.estimate).toMatchObject({ clips: 2, measured: 2, requests: 8 });
+  expect(JSON.parse(estimate.out).caption.estimate).toMatchObject({ clips: 2, measured: 2, answered: 2, requests: 0 });
   const asked = server.asked.length;
+  expect(asked).toBe(8);
   const made = await data(["run", ...SHAPE, "--url", server.url, "--json"], secret);
   expect(made.code, made.err).toBe(0);
   expect(server.asked.length, "what the estimate asked is not asked again").toBe(asked);

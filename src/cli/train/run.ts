@@ -73,9 +73,8 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
       ...(plan ? { configsOnly: true } : {}),
     });
     const work = { config, model, progress, signal };
-    // Encoding may take hours: what can be told without it is told first.
-    checkModel(config, model);
     if (plan) {
+      checkModel(config, model);
       const planned = await planOf(config, model, work);
       progress[Symbol.dispose]();
       return json ? printJson(planned) : printTrainPlan(planned, queue !== undefined);
@@ -86,6 +85,8 @@ export async function trainFromFolder(file: string | undefined, { resume, fresh,
     if (checkpoint) await expectRunOf("transformer", checkpoint, `the folder ${config.out}`);
     if (resume && !checkpoint)
       throw new CogwheelError("train", `--resume goes on with a run, got none in ${config.out}; leave it out to begin one`);
+    // Encoding may take hours: what can be told without it is told first.
+    checkModel(config, model);
     const led = queue === undefined ? undefined : await leadRun(queue, work);
     try {
       await runSteps(work, folder, checkpoint, { json: json === true, led });
