@@ -17,10 +17,7 @@ const [GIVER, TAKER] = [0, 1] as const;
  * Gives regions the way that workers do: one writes, the other is told and takes. Both are in this process, which has nothing else to do;
  * workers that share a processor wait longer. @param bytes of the large one; default 2 MB
  */
-export async function measureQueue(
-  store: Pick<JobBackend, "values" | "blobs">,
-  bytes: number = PROBE_BYTES,
-): Promise<QueueRates> {
+export async function measureQueue(store: Pick<JobBackend, "values" | "blobs">, bytes: number = PROBE_BYTES): Promise<QueueRates> {
   const name = `measure.${crypto.randomUUID().slice(0, 8)}`;
   try {
     await using giver = new StorePeer(store, name, GIVER, 2);

@@ -125,7 +125,15 @@ it.each([
 ])(
   "%j is refused",
   async (args, want) => {
-    const ended = await train([...common, "--out", "refused", "--steps", "1", ...(args.includes("--full") ? [] : ["--rank", "4"]), ...args]);
+    const ended = await train([
+      ...common,
+      "--out",
+      "refused",
+      "--steps",
+      "1",
+      ...(args.includes("--full") ? [] : ["--rank", "4"]),
+      ...args,
+    ]);
     expect(ended.code).toBe(2);
     expect(ended.err).toMatch(want);
   },
