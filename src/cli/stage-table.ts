@@ -96,10 +96,11 @@ export function limitTable(plans: readonly LimitedPlan[], least: number): string
 
 /** How a stage keeps within a limit, in a few words. */
 export function howText({ residence, streamed, apart, tileBytes, host, spilled, peak }: StageMemory): string {
-  // A tile may be smaller than it may be: where one is all of the picture, that takes less than the room that tiles have.
-  const most = Math.min(tileBytes ?? 0, peak);
-  if (tileBytes !== undefined)
-    return `tiles of ${bytesText(most)}, host ${bytesText(host, 1)}${spilled ? `, disk ${bytesText(spilled, 1)}` : ""}`;
+  if (tileBytes !== undefined) {
+    // Where one is all of the picture, it takes less than the room that tiles have.
+    const tiles = bytesText(Math.min(tileBytes, peak));
+    return `tiles of ${tiles}, host ${bytesText(host, 1)}${spilled ? `, disk ${bytesText(spilled, 1)}` : ""}`;
+  }
   const layers = streamed && residence ? `${residence.resident} of ${residence.layers} layers` : "whole";
   return `${layers}${apart ? ", branches apart" : ""}`;
 }

@@ -36,7 +36,7 @@ const slotsOf = (name: string, to: number, from: number): string[] =>
 export async function deleteExchange({ values, blobs }: Store, name: string): Promise<void> {
   for (const key of await values.keys(`${name}.`)) {
     const entry = await values.get(key);
-    if (entry) await values.delete(key, entry.revision);
+    if (entry) await values.delete(key, entry.revision, SYNC);
   }
   // A blob is there before its value is.
   for (const key of [...slotsOf(name, 0, 1), ...slotsOf(name, 1, 0)]) if ((await blobs.size(key)) !== undefined) await blobs.delete(key);

@@ -80,18 +80,15 @@ const settings = {
   user: z.string().max(1000).optional().describe("a text that says for whom; it is not kept"),
 };
 
-const picture = z
-  .union([file, z.strictObject({ image_url: z.string() })])
-  .describe("a picture, as a file or { image_url } with a data: address");
+const pictureUrl = z.strictObject({ image_url: z.string() });
+const picture = z.union([file, pictureUrl]).describe("a picture, as a file or { image_url } with a data: address");
 const video = z.union([file, z.strictObject({ id: z.string() })]).describe("a video, as a file or { id } of a finished job");
 
 export const createFields = z
   .strictObject({
     prompt: promptField,
     input_reference: picture.optional(),
-    image_reference: json(z.strictObject({ image_url: z.string() }))
-      .optional()
-      .describe("a picture, as { image_url } with a data: address"),
+    image_reference: json(pictureUrl).optional().describe("a picture, as { image_url } with a data: address"),
     video_reference: json(z.strictObject({ video_url: z.string() }))
       .optional()
       .describe("a video that is made anew by the prompt, as { video_url } with a data: address"),

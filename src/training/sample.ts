@@ -66,7 +66,7 @@ export function drawnTimesteps(
 ): number[] {
   const all: TimestepRange = [0, levels - 1];
   const rangeOf = (i: number): TimestepRange => (samples[i - first]?.prior ? all : (timestepRange ?? all));
-  return timestepsOf(timesteps, place, levels, rangeOf).slice(first, first + samples.length);
+  return timestepsOf(timesteps, place, rangeOf).slice(first, first + samples.length);
 }
 
 /** A batch of samples of one size: for `place` in the run, whose timesteps are those from `first` on. */

@@ -32,6 +32,8 @@ export function drawsOfRank({ rank, ranks, count }: TimestepPlace): { before: nu
 /** The first and the last one. */
 export type TimestepRange = readonly [first: number, last: number];
 
+const ALL: TimestepRange = [0, 999];
+
 /** Throws where it is none. */
 export function checkTimestepRange(range: readonly number[], total = 1000): void {
   const [first, last] = range;
@@ -44,12 +46,7 @@ export function checkTimestepRange(range: readonly number[], total = 1000): void
 }
 
 /** First and last timestep of interval `i` of `n` of a range; n need not divide the number of timesteps. */
-export function timestepInterval(
-  i: number,
-  n: number,
-  total = 1000,
-  [from, to]: TimestepRange = [0, total - 1],
-): { first: number; last: number } {
+export function timestepInterval(i: number, n: number, [from, to]: TimestepRange = ALL): { first: number; last: number } {
   const all = to - from + 1;
   const first = Math.floor((all * i) / n);
   return { first: from + first, last: from + Math.max(first, Math.floor((all * (i + 1)) / n) - 1) };
@@ -61,19 +58,14 @@ export function timestepInterval(
  *
  * @param rangeOf where the timestep of the rank's draw `i` lies; by default anywhere
  */
-export function timestepsOf(
-  sampling: TimestepSampling,
-  place: TimestepPlace,
-  total = 1000,
-  rangeOf: (i: number) => TimestepRange = () => [0, total - 1],
-): number[] {
+export function timestepsOf(sampling: TimestepSampling, place: TimestepPlace, rangeOf: (i: number) => TimestepRange = () => ALL): number[] {
   const { seed, step } = place;
   const { before, own, all } = drawsOfRank(place);
   const order = sampling === "uniform" ? drawsOf(seed, "intervals", step).permutation(all) : [];
   return Array.from({ length: own }, (_, i) => {
     const index = before + i;
     const [from, to] = rangeOf(i);
-    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, all, total, [from, to]) : { first: from, last: to };
+    const { first, last } = sampling === "uniform" ? timestepInterval(order[index]!, all, [from, to]) : { first: from, last: to };
     return first + drawsOf(seed, "timestep", step, index).below(last - first + 1);
   });
 }

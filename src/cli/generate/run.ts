@@ -116,8 +116,7 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   if (rewritten) sayEnhanced(rewritten, say);
   sayRequest(say, model, request, inputName(asked));
   if (!asked.own.quiet) await sayForecast(request, work);
-  const weights = await weightsOf(model, signal);
-  const others = asked.again && otherWeights(asked.again, weights);
+  const others = asked.again?.weights === undefined ? undefined : otherWeights(asked.again, await weightsOf(model, signal));
   if (others) note(others);
 
   const results = new Attempts(signal);
@@ -125,11 +124,14 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   let written: string[] = [];
   let latentsWritten = false;
   try {
+    // Read while the adapter computes. A video that is made is not lost for want of it.
+    const digest = asked.own.metadata === false && !json ? undefined : weightsOf(model, signal).catch(() => undefined);
     const run = model.generate(request);
     await report?.follow(run);
     const video = await run;
     made = video;
     if (saveLatents) latentsWritten = await results.attempt(() => saveState(saveLatents, video.state, model, request));
+    const weights = await digest;
     const madeWith = asked.own.metadata === false ? {} : { made: { ...video.made, ...defined({ weights }) } };
     written = await writeVideos(video, outs, { results, ...work, ...madeWith });
     saySummary(model, progress);

@@ -12,8 +12,11 @@ const known = new WeakMap<CogVideoX, Promise<string | undefined>>();
  * of every weight. Undefined for a model that is read over HTTP, where each of these would be a request.
  */
 export function weightsOf(model: CogVideoX, signal: AbortSignal): Promise<string | undefined> {
-  const found = known.get(model) ?? digestOf(model, signal);
+  const before = known.get(model);
+  if (before) return before;
+  const found = digestOf(model, signal);
   known.set(model, found);
+  found.catch(() => known.delete(model)); // the next one reads it again
   return found;
 }
 

@@ -6,7 +6,7 @@ import type { Account } from "../endpoint/spent.ts";
 import { expectOwnCaptions } from "../export/equal.ts";
 import { captionClip, type CaptionClip, type CaptionModel, type CaptionWork, type ClipCaption } from "./caption.ts";
 import { type AskedEstimate, estimated, inLanes, type LaneOptions } from "./lanes.ts";
-import { askNothing } from "./pending.ts";
+import { mute, unread } from "./pending.ts";
 import type { AskedValue } from "./record.ts";
 
 /**
@@ -65,8 +65,6 @@ export async function captionAll(clips: readonly CaptionClip[], options: Caption
 export const estimateCaptions = (clips: readonly CaptionClip[], account: Account, options: CaptionAllOptions): Promise<AskedEstimate> =>
   estimated(clips, options.ledger, { stage: "caption.", lanes: options.lanes }, account, (some, pending) => {
     if (!pending) return captionAll(some, options);
-    const unread = some.map((clip) => ({ ...clip, read: askNothing }));
-    const mute = ({ modelName }: CaptionModel): CaptionModel => ({ modelName, chat: askNothing });
     const [vision, summariser] = [mute(options.vision), mute(options.summariser)];
-    return captionAll(unread, { ...options, vision, summariser, equalCaptions: true, onProgress: () => {} });
+    return captionAll(unread(some), { ...options, vision, summariser, equalCaptions: true, onProgress: () => {} });
   });

@@ -5,7 +5,7 @@
 import type { CaptionClip, CaptionModel } from "../caption/caption.ts";
 import { framesOf } from "../caption/frames.ts";
 import { type AskedEstimate, estimated, inLanes, type LaneOptions } from "../caption/lanes.ts";
-import { askNothing } from "../caption/pending.ts";
+import { mute, unread } from "../caption/pending.ts";
 import { framesAsParts } from "../caption/parts.ts";
 import { type AskedValue, askedValue, costOfTries, recorded } from "../caption/record.ts";
 import type { ChatRequest } from "../endpoint/message.ts";
@@ -114,7 +114,5 @@ export const labelAll = (clips: readonly CaptionClip[], work: LabelWork): Promis
 export const estimateLabels = (clips: readonly CaptionClip[], account: Account, work: LabelWork): Promise<AskedEstimate> =>
   estimated(clips, work.ledger, { stage: "label", lanes: work.lanes }, account, (some, pending) => {
     if (!pending) return labelAll(some, work);
-    const unread = some.map((clip) => ({ ...clip, read: askNothing }));
-    const vision = { modelName: work.vision.modelName, chat: askNothing };
-    return labelAll(unread, { ...work, vision, onProgress: () => {} });
+    return labelAll(unread(some), { ...work, vision: mute(work.vision), onProgress: () => {} });
   });
