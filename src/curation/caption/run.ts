@@ -6,7 +6,7 @@ import type { Account } from "../endpoint/spent.ts";
 import { expectOwnCaptions } from "../export/equal.ts";
 import { captionClip, type CaptionClip, type CaptionModel, type CaptionWork, type ClipCaption } from "./caption.ts";
 import { type AskedEstimate, estimated, inLanes, type LaneOptions } from "./lanes.ts";
-import { mute, unread } from "./pending.ts";
+import { mute, unread } from "./unasked.ts";
 import type { AskedValue } from "./record.ts";
 
 /**

@@ -5,7 +5,7 @@
 import type { CaptionClip, CaptionModel } from "../caption/caption.ts";
 import { framesOf } from "../caption/frames.ts";
 import { type AskedEstimate, estimated, inLanes, type LaneOptions } from "../caption/lanes.ts";
-import { mute, unread } from "../caption/pending.ts";
+import { mute, unread } from "../caption/unasked.ts";
 import { framesAsParts } from "../caption/parts.ts";
 import { type AskedValue, askedValue, costOfTries, recorded } from "../caption/record.ts";
 import type { ChatRequest } from "../endpoint/message.ts";
