@@ -14,8 +14,10 @@ import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { CogwheelError } from "../base/errors.ts";
 import { beginSession, leaveSession, readSession } from "../platform/choose.ts";
+import { pipeStandardError } from "../platform/muffled-node.ts";
 import { answerProbe, applyEnvironment, probeInChild, type Environment } from "../platform/probe.ts";
 import { systemComplaint } from "../platform/system-error.ts";
+import { asCalled, rememberCall } from "./terminal/called.ts";
 
 const self = fileURLToPath(import.meta.url);
 
@@ -71,6 +73,7 @@ async function launch(): Promise<void> {
     await answerProbe(args[1] === "all" ? "all" : "best");
     return;
   }
+  rememberCall();
   let want = adapterOf(args) ?? (process.env["COGWHEEL_ADAPTER"] || undefined);
   let script = fileURLToPath(new URL("./cli.js", import.meta.url));
   const exec = args.indexOf("--exec");
@@ -91,7 +94,9 @@ async function launch(): Promise<void> {
   }
   const session = readSession();
   const settled = (session && session.want === want && session.error === undefined) || (exec < 0 && WITHOUT_ADAPTER.has(args[0] ?? ""));
-  if (!settled && !args.some((argument) => ["--help", "-h", "--version", "-V"].includes(argument))) {
+  const asksOnly = args[0] === "completion" || args.some((argument) => ["--help", "-h", "--version", "-V"].includes(argument));
+  if (!asksOnly) pipeStandardError();
+  if (!settled && !asksOnly) {
     if (session) leaveSession(session);
     const env = await beginSession(want, probeInChild(self), self);
     tellScript();
@@ -105,6 +110,6 @@ try {
   await launch();
 } catch (error) {
   // The command line has words for its own errors; these are of the search for an adapter, or of Node's own loading.
-  console.error(error instanceof CogwheelError ? error.message : (systemComplaint(error) ?? error));
+  console.error(error instanceof CogwheelError ? asCalled(error.message) : (systemComplaint(error) ?? error));
   process.exit(error instanceof CogwheelError && error.code === "device" ? 5 : 1);
 }

@@ -10,17 +10,18 @@ import { exitCodeOf } from "./exit-code.ts";
 import { refuseLateCommand, refuseMistypedCommand } from "./meant-command.ts";
 import { packageInfo } from "./package-root.ts";
 import { Interrupted } from "./terminal/interrupt.ts";
-import { codeAfterOutput, complain, drained, guardOutput, leave } from "./terminal/output.ts";
+import { asCalled, called } from "./terminal/called.ts";
+import { codeAfterOutput, complain, drained, guardOutput, leave, writeOut } from "./terminal/output.ts";
 
 guardOutput();
 const { version, description } = packageInfo();
-const program = new Command("cogwheel")
+const program = new Command(called())
   .description(description)
   .version(version)
   .showHelpAfterError("(--help lists the options)")
   .enablePositionalOptions()
   .exitOverride()
-  .configureOutput({ writeErr: (text) => void process.stderr.write(shortenedLines(text)) });
+  .configureOutput({ writeOut, writeErr: (text) => void process.stderr.write(shortenedLines(asCalled(text))) });
 
 const given = process.argv.slice(2);
 const names = COMMANDS.map((command) => command.name);

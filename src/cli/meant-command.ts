@@ -42,7 +42,7 @@ export function refuseMistypedCommand(args: readonly string[], commands: readonl
     throw new CogwheelError(
       "cli",
       `a command must be ${commands.join(", ")}, got ${JSON.stringify(first)}; what does that here is: ${meant}. ` +
-        `To make a video of the word: generate ${first}`,
+        `To make a video of the word: \`cogwheel generate ${first}\``,
     );
 }
 
@@ -56,7 +56,7 @@ export function refuseLateCommand(args: readonly string[], words: readonly strin
   if (!args[0]?.startsWith("-") || name === undefined || !commands.includes(name) || (path !== undefined && !existsSync(path))) return;
   throw new CogwheelError(
     "cli",
-    `a command must come before its options, got ${name} after them; write: cogwheel ${name} …. ` +
-      `To make a video of the words: generate ${words.join(" ")}`,
+    `a command must come before its options, got ${name} after them; write \`cogwheel ${name} …\`. ` +
+      `To make a video of the words: \`cogwheel generate ${words.join(" ")}\``,
   );
 }

@@ -2,7 +2,7 @@
 import { DIFFUSERS_NAMES } from "../pipelines/options/diffusers-names.ts";
 import { optionOf } from "../pipelines/options/table.ts";
 
-const PROMPT = 'the prompt is the first argument: cogwheel "a red circle"';
+const PROMPT = 'the prompt is the first argument: `cogwheel "a red circle"`';
 /** Options of stable-diffusion.cpp's `sd`, llama.cpp and their like. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   "-p": PROMPT,

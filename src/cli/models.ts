@@ -85,7 +85,7 @@ export async function listModels({ json, fit, adapter }: ListModelsOptions): Pro
         others.map(({ id, bytes }) => [id, bytesText(bytes, 1)]),
       ),
     );
-  print("`cogwheel models pull 2b` downloads one; so does the first `generate --model 2b`.");
+  print("`cogwheel models pull 2b` downloads one; so does the first `cogwheel generate --model 2b`.");
 }
 
 export async function pullModel(name: string, { variant }: PullOptions): Promise<void> {

@@ -1,10 +1,14 @@
 /** Dawn writes to standard error by itself; what says nothing to a user is taken out of it. */
+import { spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Two limits that no kernel comes near, told for every adapter. */
 const IDLE = /^Warning: maxDynamic\w+BuffersPerPipelineLayout artificially reduced from .*\n/gm;
+
+/** How long a process's end waits for the reader of its last lines. */
+const DRAIN_MS = 1000;
 
 /**
  * Does `work` while what is written to standard error goes to a file, then hands it on without those lines. Node has no `dup2`, but what is
@@ -32,11 +36,74 @@ export async function muffled<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Where standard error cannot be opened again as it was (a file that is written anew, a socket, what belongs to another user), makes it a
+ * pipe, which can, to a `cat` that writes on where standard error was; so `muffled` works there as well. To be called by a process that is
+ * ours throughout, before it writes anything. Its end waits for the `cat`: whoever reads the file then finds all of it.
+ */
+export function pipeStandardError(): void {
+  if (process.platform !== "linux" || reopens() || !isOpen(2)) return;
+  const folder = temporaryFolder();
+  if (folder === undefined) return;
+  const pipe = join(folder, "stderr");
+  try {
+    if (spawnSync("mkfifo", ["-m", "600", pipe], { stdio: "ignore" }).status !== 0) return;
+    const both = openSync(pipe, "r+"); // never waits for the other end, and keeps the next two from doing so
+    const end = openSync(pipe, "r");
+    // In a session of its own it hears no Ctrl-C; it ends when nobody can write to it any more.
+    const env = { PATH: process.env["PATH"] };
+    const child = spawn("cat", [], { stdio: [end, 2, "ignore"], cwd: "/", env, detached: true });
+    child.on("error", () => undefined).unref(); // then it has no id
+    closeSync(end);
+    if (child.pid !== undefined) {
+      closeSync(2);
+      openSync(pipe, "a"); // takes number 2
+      atTheVeryEnd(() => awaitEnd(child.pid!));
+    }
+    closeSync(both);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Calls `last` at the process's end, after whoever asked for the same later and may still write. */
+function atTheVeryEnd(last: () => void): void {
+  process.on("exit", last);
+  process.on("newListener", (event, listener) => {
+    if (event === "exit" && listener !== last) queueMicrotask(() => process.off("exit", last).on("exit", last));
+  });
+}
+
+/** Gives standard error up and waits until the child has written on what is in the pipe; not for long, if nobody reads that. */
+function awaitEnd(pid: number): void {
+  closeSync(2);
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  for (const until = Date.now() + DRAIN_MS; Date.now() < until; Atomics.wait(cell, 0, 0, 1)) {
+    try {
+      // Nobody has asked yet how it ended, so its entry stays.
+      if (/^\d+ \(cat\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, "latin1"))) return;
+    } catch {
+      return;
+    }
+  }
+}
+
 function reopens(): boolean {
   try {
     const kind = fstatSync(2);
     // Numbers below 2 that are free would be taken in its place.
-    return [0, 1].every((fd) => fstatSync(fd)) && (kind.isFIFO() || kind.isCharacterDevice() || (kind.isFile() && isAppended()));
+    if (![0, 1].every(isOpen) || !(kind.isFIFO() || kind.isCharacterDevice() || (kind.isFile() && isAppended()))) return false;
+    closeSync(openSync("/proc/self/fd/2", "a")); // a terminal or a pipe may belong to another user (su, sudo)
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
   } catch {
     return false;
   }

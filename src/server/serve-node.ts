@@ -85,7 +85,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (!locked && !LOOPBACK.has(host))
     throw new CogwheelError(
       "serve",
-      `a server that others can reach must ask for keys, got host ${host} and no key; add one: cogwheel serve keys add NAME`,
+      `a server that others can reach must ask for keys, got host ${host} and no key; add one: \`cogwheel serve keys add NAME\``,
     );
   const tellClock = async (): Promise<void> => {
     const fault = await clockFault(backend, CLOCK_MS);

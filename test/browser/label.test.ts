@@ -125,7 +125,7 @@ it("judges by keys, keeps it through a kill, and tells the thresholds", { timeou
   const flicker = told.columns.find(({ column }: { column: string }) => column === "flicker");
   expect(flicker).toMatchObject({ tells: "good", yes: 3, no: 2 });
   expect((await ended("label", "set", "--report")).out).toMatch(/label\.lecture +lecture/);
-  expect((await ended("label", "raw", "--report")).err).toContain("must be a data set that `cogwheel data run`");
+  expect((await ended("label", "raw", "--report")).err).toMatch(/must be a data set that `node \S+launch\.js data run`/);
 });
 
 it("nobody else may ask, and nothing from elsewhere runs", { timeout: 60_000 }, async () => {

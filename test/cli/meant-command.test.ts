@@ -19,7 +19,7 @@ test.each<[readonly string[], string]>([
   [["web"], "serve, whose address is the page"],
 ])("%j is refused with %s", (line, meant) => {
   expect(refused(line)).toThrow(`got ${JSON.stringify(line[0])}; what does that here is: ${meant}`);
-  expect(refused(line)).toThrow(`To make a video of the word: generate ${line[0]}`);
+  expect(refused(line)).toThrow(`To make a video of the word: \`cogwheel generate ${line[0]}\``);
 });
 
 test.each<[readonly string[]]>([
@@ -46,8 +46,8 @@ test.each<[readonly string[], readonly string[]]>([
   ],
 ])("%j: a command after options is refused", (args, words) => {
   expect(() => refuseLateCommand(args, words, commands)).toThrow(
-    `a command must come before its options, got ${words[0]} after them; write: cogwheel ${words[0]} …. ` +
-      `To make a video of the words: generate ${words.join(" ")}`,
+    `a command must come before its options, got ${words[0]} after them; write \`cogwheel ${words[0]} …\`. ` +
+      `To make a video of the words: \`cogwheel generate ${words.join(" ")}\``,
   );
 });
 

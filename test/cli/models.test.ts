@@ -41,7 +41,7 @@ it("lists, pulls, tells where, and removes", async () => {
     code: 3,
     out: "",
     err: expect.stringMatching(
-      /^\[hub\] zai-org\/CogVideoX-2b must be on this machine, got .*; `cogwheel models pull 2b` downloads what is missing$/m,
+      /^\[hub\] zai-org\/CogVideoX-2b must be on this machine, got .*; `node \S+ models pull 2b` downloads what is missing$/m,
     ),
   });
 

@@ -117,7 +117,7 @@ test("a run without workers says so, and is stopped by Ctrl-C; what it would sen
     return { list, json, show: await at("show", /train_[0-9a-f]{8}/.exec(list)?.[0] ?? "none") };
   };
   const stopped = await place.run(args, {}, (text, child) => {
-    if (/No worker has taken part yet; start `cogwheel worker` on this queue with the model moving-shapes/.test(text))
+    if (/No worker has taken part yet; start `node \S+ worker` on this queue with the model moving-shapes/.test(text))
       looked ??= look().finally(() => child.kill("SIGINT"));
   });
   const { list, json, show } = await looked!;

@@ -164,6 +164,8 @@ describe("the commands", () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
     expect((await run(["--version"])).stdout.trim()).toBe(version);
     expect((await run(["inspect", "models/moving-shapes"])).stdout).toContain("CogVideoXPipeline");
+    // A hint is something that can be typed here.
+    await expect(run(["models", "rm", "nope"])).rejects.toThrow("`npx cogwheel-webgpu models` lists them");
   });
 });
 

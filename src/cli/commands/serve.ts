@@ -80,7 +80,7 @@ export const serve = defineCommand<[], ServeFlags>({
         number,
       ),
       new Option("--tabs <address>", "the playground's join.html, where a browser's tab becomes a worker: the page for people links there"),
-      new Option("--no-worker", "only take requests: workers elsewhere do the work (cogwheel worker)"),
+      new Option("--no-worker", "only take requests: workers elsewhere do the work (`cogwheel worker`)"),
     ]),
   async run(_, flags) {
     const { runServer } = await import("../serve/run.ts");

@@ -40,7 +40,7 @@ export const worker = defineCommand<[], WorkerFlags>({
       ).argParser(stages),
       new Option(
         "--caption-url <address>",
-        "OpenAI-compatible address of a model that captions clips for `data caption --queue` (key: COGWHEEL_API_KEY); " +
+        "OpenAI-compatible address of a model that captions clips for `cogwheel data caption --queue` (key: COGWHEEL_API_KEY); " +
           "alone it needs no adapter, with --model the worker makes videos too",
       ),
       new Option("--caption-model <name>", "the only model that is asked for there (default: all that it serves)"),

@@ -103,6 +103,7 @@ export function printLabelled(labelled: Labelled): void {
   const failed = errorsOf(labelled);
   print(`${count(labels.size - failed.length)} labelled; ${spentText(spent)}`);
   for (const { id, error } of failed.slice(0, NAMED)) print(`no labels: ${id}\n  ${visible(error)}`);
-  if (failed.length > NAMED) print(`… and ${count(failed.length - NAMED)} more without labels; \`data why\` tells the reason of each`);
+  if (failed.length > NAMED)
+    print(`… and ${count(failed.length - NAMED)} more without labels; \`cogwheel data why\` tells the reason of each`);
   if (batch) batchText(batch);
 }

@@ -34,7 +34,7 @@ export function readObject(
       const why = not.includes(name)
         ? `cannot hold ${name}, which is of the whole command`
         : `must hold options of generate, got "${name}"`;
-      throw refused(where, `${why}${near ? `; the nearest is ${near}` : "; `generate --help` lists them"}`);
+      throw refused(where, `${why}${near ? `; the nearest is ${near}` : "; `cogwheel generate --help` lists them"}`);
     }
     // A list of numbers is one value, of others each is one.
     const each: readonly unknown[] = !Array.isArray(given)

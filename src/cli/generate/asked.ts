@@ -66,7 +66,7 @@ export async function readAsked(words: readonly string[], flags: Flags<GenerateF
   if (prompt.trim() === "")
     throw new CogwheelError(
       "generate",
-      'a prompt must say what to show, got nothing; try: cogwheel "a red circle moving left on a black background"',
+      'a prompt must say what to show, got nothing; try: `cogwheel "a red circle moving left on a black background"`',
     );
   if (flags.own.enhance !== undefined && saved && saved.state.step > 0)
     throw new CogwheelError("generate", `a run that goes on keeps its prompt, got --enhance with ${file} of some steps; leave it out`);

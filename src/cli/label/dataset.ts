@@ -31,7 +31,8 @@ export async function readLabelClips(dataset: string): Promise<LabelClip[]> {
   const text = await readFile(path, "utf8").catch(() => {
     throw new CogwheelError(
       "label",
-      `the first argument must be a data set that \`cogwheel data run\` or \`data filter\` made, got ${dataset} without ${path}; ` +
+      `the first argument must be a data set that \`cogwheel data run\` or \`cogwheel data filter\` made, ` +
+        `got ${dataset} without ${path}; ` +
         "run one of them with its --out",
     );
   });

@@ -95,7 +95,7 @@ export async function runServer(flags: ServeFlags): Promise<undefined> {
   await using started = flags.worker ? new WorkerBeside({ args: workerArgs(flags), onWarning: complain }) : undefined;
   worker = started;
   print(`Listening on ${server.url} (a page for people too), jobs in ${backend.name}, model ${offer.name}.`);
-  if (!server.locked) print("No keys: it answers this machine alone. Make one with: cogwheel serve keys add NAME");
+  if (!server.locked) print("No keys: it answers this machine alone. Make one with `cogwheel serve keys add NAME`.");
   await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   return undefined;
 }

@@ -6,6 +6,7 @@ import { closeSync, openSync } from "node:fs";
 import { constants } from "node:os";
 import { systemWords } from "../../platform/system-error.ts";
 import { visible, visibleJson, visibleLines } from "../../base/visible.ts";
+import { asCalled } from "./called.ts";
 
 /** Why standard output takes nothing any more. */
 let failure: NodeJS.ErrnoException | undefined;
@@ -58,8 +59,12 @@ export function codeAfterOutput(code: number, printsResult: boolean): number {
   return printsResult ? 128 + (constants.signals.SIGPIPE ?? 13) : 0;
 }
 
-/** Writes to standard output, as a terminal may show it. */
+/** Writes to standard output, as a terminal may show it; commands in it as the user can type them. */
 export function writeOut(text: string): void {
+  writeExactly(asCalled(text));
+}
+
+function writeExactly(text: string): void {
   if (!failure) process.stdout.write(visibleLines(text));
 }
 
@@ -70,13 +75,13 @@ export function print(text: string): void {
 
 /** Writes a value as JSON to standard output. @param lines over several lines, for people too; else on one */
 export function printJson(value: unknown, { lines = true } = {}): void {
-  print(visibleJson(value, lines ? 2 : undefined));
+  writeExactly(`${visibleJson(value, lines ? 2 : undefined)}\n`);
 }
 
-/** Writes lines to standard error, as a terminal may show them. */
+/** Writes lines to standard error, as a terminal may show them; commands in them as the user can type them. */
 export function complain(text: string): void {
   // Which part of the engine complains helps a report, not its reader.
-  const plain = visibleLines(text);
+  const plain = visibleLines(asCalled(text));
   const shown = process.stderr.isTTY && process.stderr.hasColors() ? plain.replace(/^\[[\w-]+\]/gm, "\x1b[2m$&\x1b[22m") : plain;
   process.stderr.write(`${shown}\n`);
 }
@@ -88,7 +93,7 @@ export async function writeBytes(bytes: Uint8Array): Promise<void> {
 
 /** Writes a path on a line of its own. */
 export function printPath(path: string): void {
-  print(visible(path));
+  writeExactly(`${visible(path)}\n`);
 }
 
 /** Resolves when what was written is with the system, or will never be: a pipe takes it only as fast as it is read. */

@@ -3,6 +3,7 @@
  * to standard error, so that standard output holds results only.
  */
 import type { OverallProgress } from "../../pipelines/overall.ts";
+import { asCalled } from "./called.ts";
 import { cut, shortenedLines, visible, visibleJson } from "../../base/visible.ts";
 
 /** What is needed of a stream; process.stderr is one. */
@@ -83,11 +84,11 @@ export class Progress implements Disposable {
   /** Writes a line for good, above the bar. */
   note(text: string): void {
     if (this.#mode === "json") {
-      this.#tell({ note: text });
+      this.#tell({ note: asCalled(text) });
       return;
     }
     this.#clear();
-    this.#stream.write(`${shortenedLines(text)}\n`);
+    this.#stream.write(`${shortenedLines(asCalled(text))}\n`);
     if (this.#live && this.#stage) this.#draw();
   }
 
