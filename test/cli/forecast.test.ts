@@ -44,4 +44,13 @@ it("what takes long on a CPU is told with what takes less, before anything is lo
     ),
   );
   expect(err.slice(0, err.indexOf("is long"))).not.toMatch(/^load /m);
+  // A warning is said to who wants to hear nothing else.
+  told = false;
+  const quiet = await run(["a red circle", "--frames", "8001", "--out", "long.mp4", "--quiet"], home, (text, child) => {
+    if (told || !/keeps what is there$/m.test(text)) return;
+    told = true;
+    child.kill("SIGINT");
+  });
+  expect([quiet.code, quiet.out]).toEqual([130, ""]);
+  expect(quiet.err).toMatch(new RegExp(`^\\[generate\\] ${long} is long: .* would take less; .*\nStopping; once more stops at once\\.\n$`));
 });

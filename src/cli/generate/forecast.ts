@@ -35,15 +35,16 @@ export async function forecastRates(
   return rates && { rates, rough: rates.rough ?? false };
 }
 
-/** Says it. */
-export async function sayForecast(request: GenerationRequest, work: Omit<GenerateWork, "inBatch">): Promise<void> {
+/** Says it. @param quiet warn alone of what takes long, and measure nothing for it where that is little work or a GPU's */
+export async function sayForecast(request: GenerationRequest, work: Omit<GenerateWork, "inBatch">, quiet = false): Promise<void> {
   const { model, progress } = work;
+  if (quiet && (model.gpu.caps.kind === "hardware" || flopsOf(request) < WORTH_FLOPS)) return;
   const known = await forecastRates(request, work);
   if (!known) return;
   // Progress tells what is left from the start: by the first step alone it would take for every step what a driver compiles in that one.
   if (known.rough) model.useRates(known.rates);
   const { line, advice } = forecast(model, request, known.rates, known.rough);
-  progress.say(line);
+  if (!quiet) progress.say(line);
   if (advice) progress.note(advice);
 }
 

@@ -115,7 +115,7 @@ export async function generateOne(wanted: Asked, work: GenerateWork): Promise<re
   if (dryRun) return await tellPlan(asked, request, work, rewritten);
   if (rewritten) sayEnhanced(rewritten, say);
   sayRequest(say, model, request, inputName(asked));
-  if (!asked.own.quiet) await sayForecast(request, work);
+  await sayForecast(request, work, asked.own.quiet);
   const others = asked.again?.weights === undefined ? undefined : otherWeights(asked.again, await weightsOf(model, signal));
   if (others) note(others);
 
