@@ -64,7 +64,7 @@ export async function examine(options: DoctorOptions): Promise<number> {
   if (checks)
     progress.say(
       `\nReference cases: does it compute what diffusers does? ` +
-        `${caps.kind === "software" ? "On a CPU this takes a minute or two" : "This takes some seconds"}; --no-cases leaves it out.`,
+        `${caps.kind === "software" ? "On a CPU this takes from half a minute to two; " : ""}--no-cases leaves it out.`,
     );
   const reference: Record<string, Validated> = {};
   for (const dtype of !checks ? [] : caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const)) {

@@ -9,7 +9,7 @@ export const doctor = defineCommand<[], DoctorOptions>({
   declare: (command) =>
     command
       .option("--adapter <name>", "gpu, lavapipe, swiftshader, or part of an adapter's name (default: the fastest here)")
-      .option("--no-cases", "leave out the reference cases; on two cores of a CPU they take a minute or two, on a GPU seconds")
+      .option("--no-cases", "leave out the reference cases; on two cores of a CPU they take half a minute to two")
       .option("--seconds", "measure how fast the adapter is, to tell how long models take (default: on GPUs)")
       .option("--no-models", "leave out what the published models take, which takes about a minute of processor time to plan")
       .option("--report <file>", "write all that was found as JSON, to send with a question")
