@@ -22,6 +22,7 @@ import { deletePair, PairEnded, partnerHint, type PartnerHold, partnerOf, type P
 import { measureQueue, type QueueRates } from "./queue-rates.ts";
 import type { Stored } from "./records.ts";
 import { deleteExchange, StorePeer } from "./store-peer.ts";
+import { keepUnevenness, readUnevenness } from "./unevenness.ts";
 import { livingWorkers } from "./workers.ts";
 
 const [LEADER, OTHER] = [0, 1] as const;
@@ -80,6 +81,8 @@ const partsOf = (share: Share): { readonly part: number }[] => share.turns(OTHER
 export interface ClipPlan extends ClipBytes {
   readonly part: "encode" | "decode";
   readonly exchangeSeconds: number;
+  /** Seconds that a worker waits for the other for each that it works. */
+  readonly uneven: number;
   /** Of the clip on one worker, where that is known, and on two. */
   readonly aloneSeconds: number | undefined;
   readonly seconds: number | undefined;
@@ -87,12 +90,20 @@ export interface ClipPlan extends ClipBytes {
   readonly pays: boolean | undefined;
 }
 
-/** @param aloneSeconds what one worker takes for the clip, where that is known */
-export function planClip(part: "encode" | "decode", bytes: ClipBytes, rates: QueueRates, aloneSeconds?: number): ClipPlan {
+/**
+ * @param aloneSeconds what one worker takes for the clip, where that is known
+ * @param uneven seconds that a worker waits for the other for each that it works, as met before
+ */
+export function planClip(
+  part: "encode" | "decode",
+  bytes: ClipBytes,
+  rates: QueueRates,
+  { aloneSeconds, uneven = 0 }: { readonly aloneSeconds?: number; readonly uneven?: number } = {},
+): ClipPlan {
   const exchangeSeconds = bytes.turns * rates.turnSeconds + bytesIn(bytes) / rates.bytesPerSecond;
-  const seconds = aloneSeconds === undefined ? undefined : aloneSeconds / 2 + exchangeSeconds;
+  const seconds = aloneSeconds === undefined ? undefined : (aloneSeconds / 2) * (1 + uneven) + exchangeSeconds;
   const pays = seconds === undefined ? undefined : seconds < aloneSeconds!;
-  return { ...bytes, part, exchangeSeconds, aloneSeconds, seconds, pays };
+  return { ...bytes, part, exchangeSeconds, uneven, aloneSeconds, seconds, pays };
 }
 
 const batchesText = (count: number): string => `${count} frame batch${count > 1 ? "es" : ""}`;
@@ -101,8 +112,9 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e
 
 /** A plan in words. */
 export function clipPlanText(plan: ClipPlan): string {
-  const { part, turns, exchangeSeconds, aloneSeconds, seconds, pays } = plan;
-  const moved = `exchange ${megabytes(bytesIn(plan))} in ${turns} turns, ${exchangeSeconds.toFixed(1)} s`;
+  const { part, turns, exchangeSeconds, uneven, aloneSeconds, seconds, pays } = plan;
+  const waits = uneven > 0 ? `, and wait ${(100 * uneven).toFixed(0)} % of their work for each other, as before` : "";
+  const moved = `exchange ${megabytes(bytesIn(plan))} in ${turns} turns, ${exchangeSeconds.toFixed(2)} s${waits}`;
   if (seconds === undefined)
     return `to ${part} on two workers they ${moved}: that pays where one takes more than ${(2 * exchangeSeconds).toFixed(1)} s`;
   return (
@@ -143,6 +155,8 @@ export class ClipLead implements ClipPlanner {
   readonly plan: ClipPlanner["plan"];
   #called = Number.NEGATIVE_INFINITY;
   #reports: SharedClip[] = [];
+  /** As the last plan has it. */
+  #exchangeSeconds = 0;
 
   constructor(
     private readonly backend: JobBackend,
@@ -211,7 +225,7 @@ export class ClipLead implements ClipPlanner {
     const { pieceBatches } = cuts.within(whole, 2, peak);
     const clip = { ...whole, ...defined({ pieceBatches }) };
     const rates = await measureQueue(this.backend);
-    if (!this.#pays(config, clip, rates)) return undefined;
+    if (!(await this.#pays(config, clip, rates))) return undefined;
     if (performance.now() - this.#called > JOIN_MS) await this.call();
     const until = performance.now() + JOIN_MS;
     for (;;) {
@@ -226,16 +240,19 @@ export class ClipLead implements ClipPlanner {
         if (least.pieceBatches === pieceBatches) return { partner, clip };
         onNote(`${id}: ${worker} has ${bytesText(roomBytes, 1)}: in pieces of ${batchesText(least.pieceBatches!)}`);
         const cut = { ...whole, ...defined({ pieceBatches: least.pieceBatches }) };
-        return this.#pays(config, cut, rates) ? { partner, clip: cut } : undefined;
+        return (await this.#pays(config, cut, rates)) ? { partner, clip: cut } : undefined;
       }
       if (!partner && performance.now() > until) return undefined;
       await pause(20, signal);
     }
   }
 
-  #pays(config: VaeConfig, clip: SplitClip, rates: QueueRates): boolean {
+  async #pays(config: VaeConfig, clip: SplitClip, rates: QueueRates): Promise<boolean> {
     const { takes, onNote, aloneSeconds } = this.options;
-    const plan = planClip(clip.part, clipBytes(config, clip), rates, aloneSeconds?.(clip.part));
+    const uneven = await readUnevenness(this.backend, `${clip.part} ${this.axis}`);
+    const known = { uneven, ...defined({ aloneSeconds: aloneSeconds?.(clip.part) }) };
+    const plan = planClip(clip.part, clipBytes(config, clip), rates, known);
+    this.#exchangeSeconds = plan.exchangeSeconds;
     onNote(`${this.job.id}: ${clipPlanText(plan)}`);
     return takes(plan);
   }
@@ -304,6 +321,7 @@ export class ClipLead implements ClipPlanner {
       const waitingSeconds = reports.reduce((n, one) => n + one.waitingSeconds, 0) / reports.length;
       const planned = bytesIn(clipBytes(tools.config, clip));
       const seconds = (performance.now() - began) / 1000;
+      await keepUnevenness(this.backend, `${clip.part} ${this.axis}`, { seconds, waitingSeconds, exchangeSeconds: this.#exchangeSeconds });
       this.#reports.push({ part: clip.part, axis: clip.axis, bytes: moved, plannedBytes: planned, seconds, waitingSeconds });
       return reports;
     } finally {

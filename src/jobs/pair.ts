@@ -11,23 +11,33 @@ import type { Job, SharedSteps } from "./job.ts";
 import { deletePair, PairEnded, partnerHint, type PartnerHold, partnerOf, watchPartner, writePair } from "./partner.ts";
 import { measureQueue } from "./queue-rates.ts";
 import { deleteExchange, StorePeer } from "./store-peer.ts";
+import { keepUnevenness, readUnevenness } from "./unevenness.ts";
 
 /** What sharing the steps is planned to take. */
 export interface PairPlan {
   /** Each way a step. */
   readonly bytes: number;
-  /** Of a step alone, of an exchange, of a step together. */
+  /** Of a step alone, of an exchange, of waiting for who is slower, of a step together. */
   readonly aloneSeconds: number;
   readonly exchangeSeconds: number;
+  readonly unevenSeconds: number;
   readonly seconds: number;
   readonly waitingShare: number;
   readonly pays: boolean;
 }
 
-/** @param exchangeSeconds to give a prediction of so many bytes and take another, as measured */
-export function planPair(bytes: number, aloneSeconds: number, exchangeSeconds: number): PairPlan {
-  const seconds = aloneSeconds / 2 + exchangeSeconds;
-  return { bytes, aloneSeconds, exchangeSeconds, seconds, waitingShare: exchangeSeconds / seconds, pays: seconds < aloneSeconds };
+/**
+ * @param exchangeSeconds to give a prediction of so many bytes and take another, as measured
+ * @param uneven seconds that a worker waits for the other for each that it works, as met before
+ */
+export function planPair(bytes: number, aloneSeconds: number, exchangeSeconds: number, uneven = 0): PairPlan {
+  const unevenSeconds = (aloneSeconds / 2) * uneven;
+  const waitingSeconds = exchangeSeconds + unevenSeconds;
+  const seconds = aloneSeconds / 2 + waitingSeconds;
+  return {
+    ...{ bytes, aloneSeconds, exchangeSeconds, unevenSeconds, seconds },
+    ...{ waitingShare: waitingSeconds / seconds, pays: seconds < aloneSeconds },
+  };
 }
 
 const [LEADER, OTHER] = [1, 0] as const satisfies readonly Branch[];
@@ -87,7 +97,8 @@ export class PairLead implements Partner, AsyncDisposable {
       return await this.backend.hints.push(partnerHint(id));
     }
     if (!there.record.ready || step === 0 || this.#alone === undefined) return;
-    const plan = planPair(bytes, this.#alone, (this.#exchange ??= await this.#measure(bytes)));
+    this.#exchange ??= await this.#measure(bytes);
+    const plan = planPair(bytes, this.#alone, this.#exchange, await readUnevenness(this.backend, "steps"));
     this.onNote(`${id}: ${planText(plan)}`);
     if (!this.takes(plan)) {
       this.#refused = true;
@@ -151,6 +162,9 @@ export class PairLead implements Partner, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const { steps, seconds, waitingSeconds } = this.#report;
+    const exchangeSeconds = steps * (this.#exchange ?? 0);
+    if (steps > 0) await keepUnevenness(this.backend, "steps", { seconds, waitingSeconds, exchangeSeconds });
     await this.#leave();
   }
 }
@@ -189,7 +203,9 @@ export class PairFollow implements Partner, AsyncDisposable {
 const megabytes = (bytes: number): string => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /** A plan in words. */
-export const planText = ({ bytes, aloneSeconds, exchangeSeconds, seconds, waitingShare, pays }: PairPlan): string =>
+export const planText = ({ bytes, aloneSeconds, exchangeSeconds, unevenSeconds, seconds, waitingShare, pays }: PairPlan): string =>
   `a step alone takes ${aloneSeconds.toFixed(2)} s; its branches on two workers ${seconds.toFixed(2)} s, ` +
-  `${exchangeSeconds.toFixed(3)} s of them (${(100 * waitingShare).toFixed(0)} %) to exchange ${megabytes(bytes)} each way, ` +
+  `${(exchangeSeconds + unevenSeconds).toFixed(3)} s of them (${(100 * waitingShare).toFixed(0)} %) ` +
+  `to exchange ${megabytes(bytes)} each way` +
+  `${unevenSeconds > 0 ? ` and to wait for who is slower, ${unevenSeconds.toFixed(3)} s as before` : ""}, ` +
   `${megabytes((2 * bytes) / Math.max(exchangeSeconds, 1e-9))}/s${pays ? "" : ": that does not pay"}`;

@@ -206,8 +206,14 @@ test("a plan says what is moved, and where that pays", () => {
   const plan = planClip("decode", bytes, rates);
   expect(plan).toMatchObject({ exchangeSeconds: 1.5, pays: undefined });
   expect(clipPlanText(plan)).toBe(
-    "to decode on two workers they exchange 10.0 MB in 100 turns, 1.5 s: that pays where one takes more than 3.0 s",
+    "to decode on two workers they exchange 10.0 MB in 100 turns, 1.50 s: that pays where one takes more than 3.0 s",
   );
-  expect(planClip("decode", bytes, rates, 10)).toMatchObject({ pays: true, seconds: 6.5 });
-  expect(clipPlanText(planClip("decode", bytes, rates, 2))).toMatch(/: that does not pay$/);
+  expect(planClip("decode", bytes, rates, { aloneSeconds: 10 })).toMatchObject({ pays: true, seconds: 6.5 });
+  expect(clipPlanText(planClip("decode", bytes, rates, { aloneSeconds: 2 }))).toMatch(/: that does not pay$/);
+  const uneven = planClip("decode", bytes, rates, { aloneSeconds: 10, uneven: 0.2 });
+  expect(uneven.seconds).toBeCloseTo(7.5, 9);
+  expect(clipPlanText(uneven)).toBe(
+    "to decode takes one worker about 10.0 s, two 7.5 s: they exchange 10.0 MB in 100 turns, 1.50 s, and wait 20 % of their work for each " +
+      "other, as before",
+  );
 });

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import type { Job } from "../../src/jobs/job.ts";
-import { planPair } from "../../src/jobs/pair.ts";
+import { planPair, planText } from "../../src/jobs/pair.ts";
 import { readPair } from "../../src/jobs/partner.ts";
 import { deleteExchange, StorePeer } from "../../src/jobs/store-peer.ts";
 import { isOver, JobStore } from "../../src/jobs/store.ts";
@@ -130,4 +130,10 @@ test("a plan says whether two are faster", () => {
   expect(planPair(4.5e6, 30, 0.1)).toMatchObject({ pays: true, seconds: 15.1 });
   expect(planPair(4.5e6, 30, 0.1).waitingShare).toBeCloseTo(0.0066, 4);
   expect(planPair(4.5e6, 0.1, 0.1).pays).toBe(false);
+  // What workers waited before counts: it can make two slower than one.
+  const uneven = planPair(4.5e6, 30, 0.1, 0.2);
+  expect(uneven.seconds).toBeCloseTo(18.1, 9);
+  expect(uneven.waitingShare).toBeCloseTo(3.1 / 18.1, 9);
+  expect(planText(uneven)).toContain("3.100 s of them (17 %) to exchange 4.5 MB each way and to wait for who is slower, 3.000 s as before");
+  expect(planPair(4.5e6, 30, 0.1, 1).pays).toBe(false);
 });
