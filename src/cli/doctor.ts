@@ -1,5 +1,4 @@
 /** `cogwheel doctor`: is this machine fit, does the engine compute right here, how fast, and what can it run. One report to send. */
-import { join } from "node:path";
 import { availableMemoryBytes, listAdapters } from "#platform";
 import { bytesText } from "../base/units.ts";
 import { visible, visibleJson } from "../base/visible.ts";
@@ -11,14 +10,14 @@ import { defined } from "../pipelines/options.ts";
 import { ratesUnlessOff } from "../tuning/rates.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
 import { system, versions } from "./machine.ts";
-import { EMBEDDED_MODEL, packageRoot } from "./package-root.ts";
+import { EMBEDDED_MODEL } from "./package-root.ts";
 import { fitOf, type FitHere } from "./published-fit.ts";
 import { secondsOf } from "./stage-table.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { duration, Progress } from "./terminal/progress.ts";
 import { table } from "./terminal/table.ts";
-import { runCases } from "./validate.ts";
+import { PACKAGED_CASES, runCases } from "./validate.ts";
 import type { Validated } from "./validate-report.ts";
 
 export interface DoctorOptions {
@@ -68,7 +67,7 @@ export async function examine(options: DoctorOptions): Promise<number> {
     );
   const reference: Record<string, Validated> = {};
   for (const dtype of !checks ? [] : caps.f16 ? (["f32", "f16"] as const) : (["f32"] as const)) {
-    const { summary, cases } = (reference[dtype] = await runCases(gpu, [join(packageRoot, "dist", "cases")], { dtype, signal }));
+    const { summary, cases } = (reference[dtype] = await runCases(gpu, [PACKAGED_CASES], { dtype, signal }));
     const wrong = cases.filter(({ verdict }) => verdict === "fail" || verdict === "cannot be run");
     say(`${wrong.length ? "✗" : "✓"} ${dtype}: ${summary.pass} of ${cases.length} reference cases pass`);
     for (const { name, verdict, error } of wrong) say(visible(`  ${name}: ${verdict}${error ? `: ${error}` : ""}`));

@@ -9,6 +9,7 @@ import { readCase } from "../check/reference/case.ts";
 import { limitOf, type Comparison } from "../check/reference/compare.ts";
 import { runCase, type CaseResult, type CaseVerdict } from "../check/reference/run.ts";
 import { checkOutputFile, writeWhole } from "./files.ts";
+import { packageRoot } from "./package-root.ts";
 import { systemWords } from "../platform/system-error.ts";
 import { writeOut } from "./terminal/output.ts";
 import { Progress } from "./terminal/progress.ts";
@@ -73,11 +74,12 @@ export async function runCases(
   return { adapter: gpu.name, dtype, summary, cases };
 }
 
-/** Runs every case in `paths`, and says so. Resolves to the exit code: 0 when all pass, else 1. */
+/** Cases that come with the package: small ones, one at least of each module. */
+export const PACKAGED_CASES = join(packageRoot, "dist", "cases");
+
+/** Runs every case in `paths` (none: those that come with the package), and says so. Resolves to the exit code: 0 when all pass, else 1. */
 export async function validateCases(paths: string[], options: ValidateOptions = {}): Promise<number> {
   const { json = false, write = writeOut } = options;
-  if (paths.length === 0)
-    throw new CogwheelError("validate", "a file or a folder must be named, got none; try `cogwheel validate test/reference/cases`");
   await using gpu = await Gpu.open({
     ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
     ...(options.kernels === undefined
@@ -87,7 +89,7 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
   const { report } = options;
   if (report !== undefined) await checkOutputFile(report, "--report");
   const page = report === undefined ? undefined : new (await import("./validate-report.ts")).ValidateReport();
-  const validated = await runCases(gpu, paths, options, page);
+  const validated = await runCases(gpu, paths.length ? paths : [PACKAGED_CASES], options, page);
   if (page) await writeWhole(report!, new TextEncoder().encode(await page.page(validated)), "--report");
   const { dtype, summary, cases: results } = validated;
   if (json) write(`${visibleJson(validated, 2)}\n`);

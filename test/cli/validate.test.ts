@@ -71,7 +71,11 @@ test("--only picks by module or name, and must pick something", async () => {
   await expect(run([join(folder, "deep")], { only: "T5" })).rejects.toThrow(
     /\[validate\] there must be a case to run, got none whose module or name contains "T5"/,
   );
-  await expect(run([])).rejects.toThrow(/\[validate\] a file or a folder must be named/);
+});
+
+test("without a path the cases that come with the package are run", async () => {
+  const { text, code } = await run([], { only: "T5Tokenizer" });
+  expect([code, text]).toEqual([0, expect.stringMatching(/^T5Tokenizer\/\w+ .*pass[^]*\n1 cases: 1 pass, /m)]);
 });
 
 describe("--trace", () => {

@@ -12,7 +12,7 @@ export const validate = defineCommand<[string[]], ValidateOptions & { sweep?: st
   declare: (command) =>
     addFlags(
       command
-        .argument("[paths...]", "case files, or folders of them")
+        .argument("[paths...]", "case files, or folders of them (default: the cases that come with the package)")
         .option(
           "--sweep [filter]",
           "instead of cases, compare every kernel that the engine can choose on this adapter with float64, at tiny, " +
