@@ -61,7 +61,8 @@ export class ValidateReport {
       facts: {
         adapter: `${adapter}, ${dtype}`,
         fail: String(summary.fail),
-        "unsupported, cannot be run": `${summary.unsupported}, ${summary.cannotBeRun}`,
+        unsupported: String(summary.unsupported),
+        "cannot be run": String(summary.cannotBeRun),
         versions: `cogwheel ${cogwheel}, node ${node}`,
       },
       charts: cases.flatMap(chartsOf),

@@ -50,7 +50,15 @@ describe("generate --report", () => {
     expect(text).toMatch(/<th>versions<\/th><td>cogwheel \d+\.\d+\.\d+, kernels \w+, node \d+/);
     expect(text).toMatch(/<g class="tile"><title>matmul\w* [^<]*: \d+ runs/);
     expect(text).toMatch(/<polyline/);
+    expect(text, "a column of nothing, where no measurements are wanted").not.toContain("<th>expected</th>");
   });
+
+  it("tells the seconds that were expected, on a machine's first run too", async () => {
+    const env = { ...process.env, COGWHEEL_TUNING: undefined, XDG_CACHE_HOME: join(folder, "cache") };
+    const args = ["--model", model, "--frames", "1", "--steps", "1", "-o", "first.png", "--report", "first.html", "a circle"];
+    await run(process.execPath, [join(ROOT, "dist/launch.js"), "generate", ...args], { cwd: folder, env });
+    expect(await page("first.html")).toMatch(/<th>expected<\/th>.*<td>text encoder<\/td>.*?<td>[\d.]+ s<\/td><\/tr>/s);
+  }, 120_000);
 
   it("is refused before any work where it cannot be written, or would take a result's place", async () => {
     const refused = async (...args: string[]): Promise<string> =>
@@ -100,6 +108,7 @@ describe("validate --report", () => {
     await cogwheel("validate", ...cases, "--report", "validate.html");
     const text = await page("validate.html");
     expect(text).toMatch(/<h1>\d+ of \d+ reference cases pass<\/h1>/);
+    expect(text).toMatch(/<th>unsupported<\/th><td>0<.*<th>cannot be run<\/th><td>0</s);
     expect(text).toContain("the worst output: ");
     expect([...text.matchAll(/<figcaption>(ours|reference|difference), up to ±\d/g)].map(([, what]) => what)).toEqual([
       "ours",

@@ -12,6 +12,7 @@ import type { Profile, ProfileRow } from "../../gpu/profile.ts";
 import type { Generation, GenerationStep } from "../../pipelines/generation.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
+import { withSeconds } from "../../pipelines/cogvideox/seconds.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
 import { writeWhole } from "../files.ts";
@@ -144,8 +145,11 @@ export class GenerateReport {
     return `<h2>how it came about: a frame after each of these steps</h2><div class="strip">${cells.join("")}</div>`;
   }
 
-  #time({ requirements }: GenerationRequest): string {
+  #time(request: GenerationRequest): string {
     if (this.#spans.length === 0) return "";
+    // The first run on a machine learns its rates after it was planned.
+    const { rates } = this.#model;
+    const requirements = withSeconds([...request.requirements], rates && this.#model.times(rates, request));
     return `<h2>time by stage</h2>${timeline(this.#spans)}<h2>planned</h2>${plannedTable(requirements)}`;
   }
 

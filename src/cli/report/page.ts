@@ -51,10 +51,10 @@ table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: 
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top }
 @media (max-width: 760px) { table:not(.facts) { white-space: nowrap } }
 .item { white-space: nowrap }
-.curves { display: flex; flex-wrap: wrap; align-items: end; gap: 1.5rem; margin-top: 1.5rem }
+.curves { display: flex; flex-wrap: wrap; align-items: start; gap: 1.5rem; margin-top: 1.5rem }
 .curves section { width: min(100%, ${WIDTH}px) }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft) } svg .tile text { fill: var(--text) }
-svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 720px; max-width: none } .scroll { overflow-x: auto }
+svg { max-width: 100%; height: auto } svg.wide { width: 100%; min-width: 1120px; max-width: none } .scroll { overflow-x: auto }
 @media (max-width: 480px) { .curves svg text { font-size: 14px } }
 .clip { max-width: 100%; min-width: 256px; margin-top: 1rem }
 .strip { display: flex; gap: 6px; overflow-x: auto } .strip figure { margin: 0; text-align: center } .strip img { height: 96px }
