@@ -213,7 +213,7 @@ test("a plan says what is moved, and where that pays", () => {
   const uneven = planClip("decode", bytes, rates, { aloneSeconds: 10, uneven: 0.2 });
   expect(uneven.seconds).toBeCloseTo(7.5, 9);
   expect(clipPlanText(uneven)).toBe(
-    "to decode takes one worker about 10.0 s, two 7.5 s: they exchange 10.0 MB in 100 turns, 1.50 s, and wait 20 % of their work for each " +
-      "other, as before",
+    "to decode takes one worker about 10.0 s, two 7.5 s: they exchange 10.0 MB in 100 turns, 1.50 s, and wait 20 % of their work " +
+      "for each other, as before",
   );
 });
