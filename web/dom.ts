@@ -6,7 +6,7 @@ export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
 
-/** A table's head and rows, as text. */
+/** A table's head and rows, as text; figures stand below their heads. */
 export function fillTable(table: HTMLTableElement, head: readonly string[], rows: readonly (readonly Cell[])[]): void {
   const line = (tag: "th" | "td", cells: readonly Cell[]): HTMLTableRowElement => {
     const row = document.createElement("tr");
@@ -20,7 +20,11 @@ export function fillTable(table: HTMLTableElement, head: readonly string[], rows
     }
     return row;
   };
-  table.tHead!.replaceChildren(line("th", head));
+  const heads = head.map((text, i) => {
+    const below = rows[0]?.[i];
+    return { text, name: typeof below === "object" && below.name === "number" ? "number" : "" };
+  });
+  table.tHead!.replaceChildren(line("th", heads));
   table.tBodies[0]!.replaceChildren(...rows.map((row) => line("td", row)));
   table.hidden = rows.length === 0;
 }

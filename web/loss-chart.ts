@@ -27,7 +27,7 @@ export function lossChart(losses: readonly number[], steps: number): SVGSVGEleme
   svg.append(
     svgText("1", x(1), SIZE.height - 14, "middle"),
     svgText(`${steps} steps`, x(steps), SIZE.height - 14, "end"),
-    svgText("loss", SIZE.left + 6, SIZE.top + 10, "start"),
+    svgText("loss", SIZE.width - SIZE.right, SIZE.top + 16, "end"),
   );
   for (const [i, loss] of losses.entries())
     if (Number.isFinite(loss)) svg.append(svgElement("circle", { class: "case", cx: x(i + 1), cy: y(loss), r: 1.5 }));

@@ -41,6 +41,10 @@ it("learns from picked and drawn clips, stops, goes on, and its file is saved an
   await page.click("#train-draw");
   await page.waitForFunction(() => document.querySelectorAll("#train-clips li").length === 13);
   expect(await captions.last().inputValue()).toMatch(/^a \w+ star /);
+  const wide = page.viewportSize()!;
+  await page.setViewportSize({ width: 390, height: 844 });
+  expect((await captions.last().boundingBox())!.width, "a caption can be read on a phone").toBeGreaterThan(300);
+  await page.setViewportSize(wide);
 
   for (const [id, value] of Object.entries({ steps: "8", rank: "4", rate: "0.002", every: "3", prompt: captionOf(combination) }))
     await page.fill(`#train-${id}`, value);

@@ -318,6 +318,12 @@ describe("this GPU", () => {
     expect(share).toBeLessThan(100);
     expect(await page.locator("#cases-table tbody tr").count(), "every output, folded away").toBeGreaterThan(of!);
     expect(await page.isVisible("#cases-table")).toBe(false);
+    await page
+      .locator("#panel-gpu details > summary")
+      .evaluateAll((all) => all.forEach((one) => ((one.parentNode as HTMLDetailsElement).open = true)));
+    expect(await page.locator("#cases-all .scroll").evaluate((box) => box.scrollWidth - box.clientWidth), "figures are seen").toBe(0);
+    const [words, button] = [page.locator("#cases-drop p"), page.locator("#cases-drop .button")].map((one) => one.boundingBox());
+    expect((await button)!.y, "below the words").toBeGreaterThanOrEqual((await words)!.y + (await words)!.height);
     const cases = join(ROOT, "test/reference/cases");
     const [first] = await readdir(join(cases, "torch.randn"));
     await page.setInputFiles("#cases", [
@@ -366,6 +372,10 @@ describe("the benchmark", () => {
     expect(report.rows.length).toBeGreaterThan(4);
     for (const { name, attainable } of report.rows) expect(attainable, name).toBeGreaterThan(0);
     expect(await page.locator("#bench-chart circle").count()).toBe(report.rows.length);
+    const sides = (cells: string) => page.locator(cells).evaluateAll((all) => all.map((cell) => getComputedStyle(cell).textAlign));
+    const heads = await sides("#bench-table th");
+    expect(heads, "figures stand below their heads").toEqual(await sides("#bench-table tbody tr:first-child td"));
+    expect(heads.slice(0, 3)).toEqual(["left", "left", "right"]);
     expect(wrong).toEqual([]);
     await page.context().close();
   }, 300_000);
