@@ -63,6 +63,38 @@ describe("--enhance", () => {
   });
 });
 
+describe("what is said", () => {
+  const small = [PROMPT, "--frames", "1", "--steps", "1", "--out", "said.png"];
+  const stages = ["load text encoder", "encode prompt", "load transformer", "denoise", "load decoder", "decode", "write"];
+
+  it("is the path alone, on standard output, and by --quiet and --progress none no progress besides", async () => {
+    const quiet = await generate([...small, "--quiet"]);
+    expect([quiet.code, quiet.out, quiet.err]).toEqual([0, `${join(folder, "said.png")}\n`, ""]);
+    const none = await generate([...small, "--progress", "none"]);
+    expect([none.code, none.out]).toEqual([0, quiet.out]);
+    for (const stage of stages) expect(none.err).not.toContain(stage);
+  });
+
+  it("is an object a line by --progress json, each stage to its end", async () => {
+    const { code, out, err } = await generate([...small, "--no-cache", "--progress", "json"]);
+    expect([code, out]).toEqual([0, `${join(folder, "said.png")}\n`]);
+    const told = lines(err).map((line) => JSON.parse(line) as { stage?: string; done?: number; seconds?: number });
+    expect(told.filter(({ seconds }) => seconds !== undefined).map(({ stage, done }) => [stage, done])).toEqual(
+      stages.map((stage) => [stage, 1]),
+    );
+  });
+
+  it("is the plan by --dry-run, which makes nothing and refuses what a run would", async () => {
+    const before = files();
+    const { code, out } = await generate([PROMPT, "--frames", "1", "--steps", "1", "--out", "new/dry.png", "--dry-run"]);
+    expect(code).toBe(0);
+    for (const stage of ["text encoder", "transformer", "decoder"]) expect(out).toMatch(new RegExp(`^${stage} .* GFLOP$`, "m"));
+    expect(files()).toEqual(before);
+    const refused = await generate([PROMPT, "--frames", "1", "--out", "dry.avi", "--dry-run"]);
+    expect([refused.code, refused.out]).toEqual([2, ""]);
+  });
+});
+
 describe("generate from files", () => {
   it("a video, several samples: the first frames are taken and fitted, files are numbered", async () => {
     const { encodeVideo } = await import("../../src/video/encode.ts");
