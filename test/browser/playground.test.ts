@@ -318,9 +318,9 @@ describe("this GPU", () => {
     expect(share).toBeLessThan(100);
     expect(await page.locator("#cases-table tbody tr").count(), "every output, folded away").toBeGreaterThan(of!);
     expect(await page.isVisible("#cases-table")).toBe(false);
-    await page
-      .locator("#panel-gpu details > summary")
-      .evaluateAll((all) => all.forEach((one) => ((one.parentNode as HTMLDetailsElement).open = true)));
+    await page.locator("#panel-gpu details").evaluateAll((all) => {
+      for (const one of all) (one as HTMLDetailsElement).open = true;
+    });
     expect(await page.locator("#cases-all .scroll").evaluate((box) => box.scrollWidth - box.clientWidth), "figures are seen").toBe(0);
     const [words, button] = [page.locator("#cases-drop p"), page.locator("#cases-drop .button")].map((one) => one.boundingBox());
     expect((await button)!.y, "below the words").toBeGreaterThanOrEqual((await words)!.y + (await words)!.height);
