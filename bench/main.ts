@@ -88,22 +88,33 @@ if (cases.length === 0 && !pipeline && !load) {
 
 const folder = mkdtempSync(join(tmpdir(), "cogwheel-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+/** The engine and its peers, once they run. */
+const contenders: ContenderProcess[] = [];
+/** The exit code of a signal that ended the measuring: what was measured until then is told and kept. A second one ends all. */
+let stopped: number | undefined;
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const)
-  process.on(signal, () => process.exit(code));
+  process.on(signal, () => {
+    if (stopped !== undefined) process.exit(code);
+    stopped = code;
+    for (const who of contenders) who.kill();
+  });
 const say = (text: string): void => {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 };
 const failures: string[] = [];
 /** What one part of the bench gives; when it fails, the others go on. */
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
-  say(what);
+  if (stopped !== undefined) return undefined;
+  // A log shows what is measured too, by a line each.
+  if (process.stderr.isTTY) say(what);
+  else console.error(`[bench] ${what}`);
   try {
     return await work();
   } catch (error) {
-    failures.push(`${what}: ${(error as Error).message.split("\n")[0]}`);
+    if (stopped === undefined) failures.push(`${what}: ${(error as Error).message.split("\n")[0]}`);
     return undefined;
   }
 }
@@ -112,11 +123,13 @@ const engine = new ContenderProcess(
   { id: "cogwheel", command: process.execPath, args: [join(packageRoot, "dist", "bench", "cogwheel.js")] },
   folder,
 );
+contenders.push(engine);
 const opened = await engine.start();
 const cpu = cpus()[0]?.model.trim() ?? "unknown CPU";
 console.log(`${opened.adapter}, Node ${process.version}, ${cpus().length} × ${cpu}`);
 console.log(chosenBy(opened));
 const { peers, missing } = given.skipPeers ? { peers: [], missing: [] } : await findPeers(folder, given.peers?.split(","));
+contenders.push(...peers);
 for (const { opened: who } of peers) console.log(`${who.name} ${who.version}: ${who.adapter}`);
 for (const why of missing) console.log(why);
 
@@ -131,15 +144,24 @@ console.log(
 
 const checked = await checkModules([...cases.map((c) => c.kind), ...(pipeline ? [PIPELINE] : [])], opened.adapter, failures);
 const results: CaseResult[] = [];
-for (const c of cases) {
+for (const [at, c] of cases.entries()) {
   if (checked.bad.has(c.kind)) {
     results.push({ case: c, peers: [], failed: "its reference cases fail" });
     continue;
   }
   const rounds = given.quick || c.kind === "listed" ? { least: 3, most: 3, seconds: 0 } : { least: 3, most: 9, seconds: 20 };
-  const result = await attempt(c.name, () =>
+  const result = await attempt(`${c.name} (${at + 1} of ${cases.length})`, () =>
     contest(c, engine, peers, { folder, rounds, patience: 20, say: (text) => say(`${c.name}: ${text}`) }),
   );
+  if (stopped !== undefined) {
+    failures.push(
+      `${cases
+        .slice(at)
+        .map(({ name }) => name)
+        .join("; ")}: stopped before`,
+    );
+    break;
+  }
   results.push(result ?? { case: c, peers: [], failed: failures.at(-1)! });
 }
 const alone = async <T>(what: "runtime" | "generation"): Promise<T | undefined> => {
@@ -235,5 +257,5 @@ if (old) {
     process.exitCode = 1;
   }
 }
-for (const who of [engine, ...peers]) await who.stop();
-process.exit();
+for (const who of contenders) await who.stop();
+process.exit(stopped);

@@ -74,6 +74,11 @@ export class ContenderProcess {
     return this.#log;
   }
 
+  /** Ends it in the middle of whatever it does. */
+  kill(): void {
+    this.#child?.kill("SIGKILL");
+  }
+
   async stop(): Promise<void> {
     const child = this.#child;
     if (!child) return;
