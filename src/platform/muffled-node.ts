@@ -1,6 +1,18 @@
 /** Dawn writes to standard error by itself; what says nothing to a user is taken out of it. */
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, constants, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -46,8 +58,11 @@ export function pipeStandardError(): void {
   const folder = temporaryFolder();
   if (folder === undefined) return;
   const pipe = join(folder, "stderr");
+  if (spawnSync("mkfifo", ["-m", "600", pipe], { stdio: "ignore" }).status !== 0) {
+    rmdirSync(folder);
+    return;
+  }
   try {
-    if (spawnSync("mkfifo", ["-m", "600", pipe], { stdio: "ignore" }).status !== 0) return;
     const both = openSync(pipe, "r+"); // never waits for the other end, and keeps the next two from doing so
     const end = openSync(pipe, "r");
     // In a session of its own it hears no Ctrl-C; it ends when nobody can write to it any more.
@@ -62,7 +77,8 @@ export function pipeStandardError(): void {
     }
     closeSync(both);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    unlinkSync(pipe); // not rmSync, which asks what it is: see `statOf`
+    rmdirSync(folder);
   }
 }
 
@@ -90,7 +106,7 @@ function awaitEnd(pid: number): void {
 
 function reopens(): boolean {
   try {
-    const kind = fstatSync(2);
+    const kind = statOf(2);
     // Numbers below 2 that are free would be taken in its place.
     if (![0, 1].every(isOpen) || !(kind.isFIFO() || kind.isCharacterDevice() || (kind.isFile() && isAppended()))) return false;
     closeSync(openSync("/proc/self/fd/2", "a")); // a terminal or a pipe may belong to another user (su, sudo)
@@ -100,9 +116,15 @@ function reopens(): boolean {
   }
 }
 
+/**
+ * In big integers, which Node keeps by themselves: `realpathSync` looks at the other kind of its last answer, and takes a link for a folder
+ * after one about a pipe or a socket (Node 20.20). Packages in a linked `node_modules`, as of pnpm, would be loaded twice.
+ */
+const statOf = (fd: number): BigIntStats => fstatSync(fd, { bigint: true });
+
 function isOpen(fd: number): boolean {
   try {
-    fstatSync(fd);
+    statOf(fd);
     return true;
   } catch {
     return false;

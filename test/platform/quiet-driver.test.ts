@@ -3,7 +3,7 @@
  * script where it asks. A shell runs it.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -103,5 +103,23 @@ describe.skipIf(process.platform !== "linux")("Dawn's own lines", () => {
       expect(run('process.kill(process.pid, "SIGKILL"); setInterval(() => {}, 1000);').status).toBe(137);
       expect(run('process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1000);').status).toBe(143);
     });
+  });
+
+  it("packages in a linked node_modules are found where they are, wherever standard error leads", { timeout: 60_000 }, () => {
+    const [real, linked] = [join(folder, "real"), join(folder, "linked")];
+    mkdirSync(join(real, "one"), { recursive: true });
+    writeFileSync(join(real, "one", "index.js"), "");
+    mkdirSync(linked);
+    symlinkSync(real, join(linked, "node_modules"));
+    // Node remembers the way to the first, which no link is on, and begins with that for the second.
+    const asks = `
+      import { createRequire } from "node:module";
+      const { resolve } = createRequire(import.meta.url);
+      resolve("./asks.mjs");
+      console.log(resolve("one"));`;
+    writeFileSync(join(linked, "asks.mjs"), asks);
+    const found = join(realpathSync(real), "one", "index.js");
+    for (const to of ["2>&1 | cat", '2>>"$LOG"', '2>"$LOG"'])
+      expect(shell(`"$NODE" "$LAUNCHER" --exec ${join(linked, "asks.mjs")} ${to}`).stdout.trim(), to).toBe(found);
   });
 });

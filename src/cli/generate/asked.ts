@@ -174,7 +174,7 @@ async function readPrompt(words: readonly string[], file: string | undefined, ne
 /** A terminal, /dev/null and what programs hand on unused are not read: what never ends would be waited for. */
 function isPromptPiped(): boolean {
   try {
-    const kind = fstatSync(0);
+    const kind = fstatSync(0, { bigint: true }); // the other kind misleads `realpathSync`: see `statOf` in muffled-node.ts
     return kind.isFIFO() || kind.isFile();
   } catch {
     return false;
