@@ -4,10 +4,11 @@
 //           tiles: (first key, keys, first run, runs' end) of each workgroup; then runs: (first query, queries' end, 0, 0), the queries
 //           that read these keys. Keys that no query reads have no runs, and zeros.
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations
-// Registers own rows of two operands as matrices, 2·D/NN of sums, 2 of scores
-// Work      one workgroup per OWN keys of a head, a subgroup SM·MM of them. For every BK queries, q and dy staged as rows and turned round:
-//           scores = k·qᵀ and dw = v·dyᵀ go to workgroup memory; TPR threads a row make weights and ds = weights · (dw − Σ dy·y) of
-//           them, in halves; then dv += weights · dy and dk += ds · q.
+// Work      one workgroup per OWN keys of a head, a subgroup SM·MM of them, k and v in registers. For every BK queries: scores = k·qᵀ and
+//           dw = v·dyᵀ go to workgroup memory; TPR threads a row make weights and ds = weights · (dw − Σ dy·y) of them, in halves, while
+//           q and dy are turned round, so that a lane's part of a matrix is whole words, and the next queries are read; then
+//           dv += weights · dy and dk += ds · q. Queries past the end have a log-sum-exp that makes their weights zero.
+// Registers 2·D/KK matrices of own rows, 2·D/NN of sums, 2·BK/NN of scores and dw: 192 on RDNA 3 at D 64
 // Dispatch  (tiles · heads, folded, 1)
 // Cost      8·Rq·Rk·D·N flops, OWN a byte of q and dy; compute bound
 // Needs     D a multiple of KK, NN and 8, up to 64; a row has a lane at least, and 8 queries for each
@@ -21,6 +22,8 @@ diagnostic(off, subgroup_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 //! end
+// q and dy are turned round.
+const TURNS: u32 = 2u;
 //! part shared/attention_gradient_matrix.wgsl
 // Eight halves a word; a row of dy (rows) has its log-sum-exp and dy·y in a word more, as f32.
 struct Params { d4: u32, rows_q: u32, rows_k: u32, heads: u32, tiles: u32, scale: f32 }
@@ -50,71 +53,48 @@ const DK: u32 = D / KK;
 const DN: u32 = D / NN;
 // Words of a row, of a column, of a row of values in f32; odd, so that 8 rows meet all banks.
 const STRIDE: u32 = D8 + 1u - D8 % 2u;
-const T_STRIDE: u32 = BK / 8u + 1u - BK / 8u % 2u;
+const EIGHTS: u32 = TURNS * BK / 8u;
+const T_STRIDE: u32 = EIGHTS + 1u - EIGHTS % 2u;
 const S_STRIDE: u32 = BK / 4u + 1u;
 // One matrix of sums of each subgroup, on its way out.
 const O_STRIDE: u32 = NN / 4u + 1u;
 const O_COUNT: u32 = SGS * MM * NN / 4u;
 const LOADS: u32 = (BK * D8 + WG - 1u) / WG;
 // Two columns by eight rows.
-const T_COUNT: u32 = D / 2u * BK / 8u;
+const T_COUNT: u32 = D / 2u * EIGHTS;
 const T_LOADS: u32 = (T_COUNT + WG - 1u) / WG;
 const CHUNKS: u32 = BK / 8u / TPR;
 const S_WORDS: u32 = max(max(OWN * S_STRIDE, OWN * STRIDE), SGS * MM * O_STRIDE);
-var<workgroup> sh_s: array<vec4<u32>, S_WORDS>;
-var<workgroup> sh_t: array<vec4<u32>, S_WORDS>;
-var<workgroup> sh_a: array<vec4<u32>, BK * STRIDE>;
-var<workgroup> sh_b: array<vec4<u32>, BK * STRIDE>;
-var<workgroup> sh_at: array<vec4<u32>, D * T_STRIDE>;
-var<workgroup> sh_bt: array<vec4<u32>, D * T_STRIDE>;
+var<workgroup> sh_values: array<vec4<u32>, 2u * S_WORDS>;
+var<workgroup> sh_walk: array<vec4<u32>, 2u * BK * STRIDE>;
+var<workgroup> sh_turned: array<vec4<u32>, D * T_STRIDE>;
 
-// Of 8 rows two neighbouring columns, a word each.
-fn turned(pairs: array<u32, 8>) -> array<vec4<u32>, 2> {
-  var out: array<vec4<u32>, 2>;
-  for (var e = 0u; e < 4u; e++) {
-    out[0][e] = (pairs[2u * e] & 0xffffu) | (pairs[2u * e + 1u] << 16u);
-    out[1][e] = (pairs[2u * e] >> 16u) | (pairs[2u * e + 1u] & 0xffff0000u);
-  }
-  return out;
-}
-
-// sh_s = a · sh_aᵀ and sh_t = b · sh_bᵀ, a subgroup its own rows.
+// values += own rows by walked rows, those from word `from_` on
 fn multiply(
-  a: ptr<function, array<array<subgroup_matrix_left<f16, KK, MM>, DK>, SM>>,
-  b: ptr<function, array<array<subgroup_matrix_left<f16, KK, MM>, DK>, SM>>, subgroup: u32,
+  values: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, SM>, BK / NN>>,
+  own: ptr<function, array<array<subgroup_matrix_left<f16, KK, MM>, DK>, SM>>, from_: u32,
 ) {
-  let part = subgroup % SGS;
-  for (var j = 0u; j < BK / NN; j++) {
-    // Initialised explicitly: some WGSL compilers hoist the variable and clear it only once.
-    var s = array<subgroup_matrix_result<f32, NN, MM>, SM>();
-    var t = array<subgroup_matrix_result<f32, NN, MM>, SM>();
-    for (var d = 0u; d < DK; d++) {
-      let x = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh_a, j * NN * STRIDE + d * (KK / 8u), STRIDE);
-      for (var i = 0u; i < SM; i++) { s[i] = subgroupMatrixMultiplyAccumulate((*a)[i][d], x, s[i]); }
-    }
-    for (var d = 0u; d < DK; d++) {
-      let x = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh_b, j * NN * STRIDE + d * (KK / 8u), STRIDE);
-      for (var i = 0u; i < SM; i++) { t[i] = subgroupMatrixMultiplyAccumulate((*b)[i][d], x, t[i]); }
-    }
-    if (subgroup < SGS) {
-      for (var i = 0u; i < SM; i++) {
-        subgroupMatrixStore<row_major>(&sh_s, (part * SM + i) * MM * S_STRIDE + j * (NN / 4u), s[i], S_STRIDE);
-        subgroupMatrixStore<row_major>(&sh_t, (part * SM + i) * MM * S_STRIDE + j * (NN / 4u), t[i], S_STRIDE);
-      }
+  for (var d = 0u; d < DK; d++) {
+    for (var j = 0u; j < BK / NN; j++) {
+      let x = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+        &sh_walk, from_ + j * NN * STRIDE + d * (KK / 8u), STRIDE);
+      for (var i = 0u; i < SM; i++) { (*values)[j][i] = subgroupMatrixMultiplyAccumulate((*own)[i][d], x, (*values)[j][i]); }
     }
   }
 }
 
-// sums += sh_s · a: halves of sh_s by the walked rows
-fn add(sums: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, DN>, SM>>, part: u32) {
+// sums += values · walked: this subgroup's values in halves from word `from_` on, columns of walked rows from their `eight`-th eight on
+fn add(sums: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, DN>, SM>>, subgroup: u32, from_: u32, eight: u32) {
+  let part = min(subgroup, SGS - 1u);
   for (var n = 0u; n < BK / KK; n++) {
     var a: array<subgroup_matrix_left<f16, KK, MM>, SM>;
     for (var i = 0u; i < SM; i++) {
       a[i] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
-        &sh_s, (part * SM + i) * MM * S_STRIDE + n * (KK / 8u), S_STRIDE);
+        &sh_values, from_ + (part * SM + i) * MM * S_STRIDE + n * (KK / 8u), S_STRIDE);
     }
     for (var j = 0u; j < DN; j++) {
-      let b = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh_at, j * NN * T_STRIDE + n * (KK / 8u), T_STRIDE);
+      let b = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+        &sh_turned, j * NN * T_STRIDE + eight + n * (KK / 8u), T_STRIDE);
       for (var i = 0u; i < SM; i++) { (*sums)[i][j] = subgroupMatrixMultiplyAccumulate(a[i], b, (*sums)[i][j]); }
     }
   }
@@ -122,23 +102,12 @@ fn add(sums: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, DN>,
 //! part ends
 @group(0) @binding(6) var<storage, read_write> dk: array<vec4<f16>>;
 @group(0) @binding(7) var<storage, read_write> dv: array<vec4<f16>>;
-// The log-sum-exp and dy·y of the queries.
-var<workgroup> sh_rows: array<vec2<f32>, BK>;
-
-// sums += weights · dy
-fn add_values(sums: ptr<function, array<array<subgroup_matrix_result<f32, NN, MM>, DN>, SM>>, part: u32) {
-  for (var n = 0u; n < BK / KK; n++) {
-    var a: array<subgroup_matrix_left<f16, KK, MM>, SM>;
-    for (var i = 0u; i < SM; i++) {
-      a[i] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
-        &sh_t, (part * SM + i) * MM * S_STRIDE + n * (KK / 8u), S_STRIDE);
-    }
-    for (var j = 0u; j < DN; j++) {
-      let b = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(&sh_bt, j * NN * T_STRIDE + n * (KK / 8u), T_STRIDE);
-      for (var i = 0u; i < SM; i++) { (*sums)[i][j] = subgroupMatrixMultiplyAccumulate(a[i], b, (*sums)[i][j]); }
-    }
-  }
-}
+// The log-sum-exp of the walked queries, for powers of two, and their dy·y.
+var<workgroup> sh_logs: array<f32, BK>;
+var<workgroup> sh_products: array<f32, BK>;
+// Of no query: all weights are zero.
+const NO_QUERY: f32 = 1e30;
+const R_LOADS: u32 = (BK + WG - 1u) / WG;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -156,12 +125,13 @@ fn main(
   let k_base = group / params.tiles * params.rows_k;
   //! part ends
   let subgroup = lane / lanes;
-  let part = subgroup % SGS;
+  // Of more subgroups all others do as the last does. A bound that compilers see: they fold constants into addresses then.
+  let part = min(subgroup, SGS - 1u);
   let row = lane / TPR;
   for (var at = lane; at < OWN * D8; at += WG) {
     let from_ = (k_base + min(tile.x + at / D8, last)) * D8 + at % D8;
-    sh_s[at / D8 * STRIDE + at % D8] = k[from_];
-    sh_t[at / D8 * STRIDE + at % D8] = v[from_];
+    sh_values[at / D8 * STRIDE + at % D8] = k[from_];
+    sh_values[S_WORDS + at / D8 * STRIDE + at % D8] = v[from_];
   }
   //! part shared/attention_gradient_matrix_own.wgsl
   workgroupBarrier();
@@ -170,8 +140,8 @@ fn main(
   for (var i = 0u; i < SM; i++) {
     for (var d = 0u; d < DK; d++) {
       let at = (part * SM + i) * MM * STRIDE + d * (KK / 8u);
-      own_a[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh_s, at, STRIDE);
-      own_b[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh_t, at, STRIDE);
+      own_a[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh_values, at, STRIDE);
+      own_b[i][d] = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(&sh_values, S_WORDS + at, STRIDE);
     }
   }
   workgroupBarrier();
@@ -182,42 +152,44 @@ fn main(
   var values: array<array<subgroup_matrix_result<f32, NN, MM>, DN>, SM>;
   for (var run = tile.z; run < tile.w; run++) {
     let queries = tiles[params.tiles + run];
+    // Queries past the end are the last one again, with weights of zero.
     let end = queries.y - 1u;
-    for (var query = queries.x; query < queries.y; query += BK) {
-      for (var i = 0u; i < LOADS; i++) {
-        let at = lane + i * WG;
-        if (BK * D8 % WG == 0u || at < BK * D8) {
-          let from_ = q_base + min(query + at / D8, end);
-          sh_a[at / D8 * STRIDE + at % D8] = q[from_ * D8 + at % D8];
-          sh_b[at / D8 * STRIDE + at % D8] = rows[from_ * (D8 + 1u) + at % D8];
-        }
+    for (var i = 0u; i < LOADS; i++) {
+      let at = lane + i * WG;
+      if (BK * D8 % WG == 0u || at < BK * D8) {
+        let from_ = q_base + min(queries.x + at / D8, end);
+        sh_walk[at / D8 * STRIDE + at % D8] = q[from_ * D8 + at % D8];
+        sh_walk[(BK + at / D8) * STRIDE + at % D8] = rows[from_ * (D8 + 1u) + at % D8];
       }
-      for (var i = 0u; i < T_LOADS; i++) {
-        let at = lane + i * WG;
-        if (T_COUNT % WG == 0u || at < T_COUNT) {
-          let column = at % (D / 2u);
-          let n = at / (D / 2u);
-          var of_q: array<u32, 8>;
-          var of_dy: array<u32, 8>;
-          for (var e = 0u; e < 8u; e++) {
-            let from_ = q_base + min(query + n * 8u + e, end);
-            of_q[e] = q[from_ * D8 + column / 4u][column % 4u];
-            of_dy[e] = rows[from_ * (D8 + 1u) + column / 4u][column % 4u];
+    }
+    for (var at = lane; at < BK; at += WG) {
+      let stored = bitcast<vec2<f32>>(rows[(q_base + min(queries.x + at, end)) * (D8 + 1u) + D8].xy);
+      sh_logs[at] = select(NO_QUERY, stored.x * LOG2_E, queries.x + at <= end);
+      sh_products[at] = stored.y;
+    }
+    workgroupBarrier();
+    var query = queries.x;
+    // Its test stands at the end: compilers move addresses out of a loop only where its body runs in any case.
+    loop {
+      var w = array<array<subgroup_matrix_result<f32, NN, MM>, SM>, BK / NN>();
+      //! part shared/attention_gradient_matrix_values.wgsl
+      multiply(&w, &own_b, BK * STRIDE);
+      // Initialised explicitly: some WGSL compilers hoist the variable and clear it only once.
+      var s = array<array<subgroup_matrix_result<f32, NN, MM>, SM>, BK / NN>();
+      multiply(&s, &own_a, 0u);
+      // They take the place of what this subgroup alone has read, in one step with its lanes.
+      if (subgroup < SGS) {
+        for (var j = 0u; j < BK / NN; j++) {
+          for (var i = 0u; i < SM; i++) {
+            let at = (part * SM + i) * MM * S_STRIDE + j * (NN / 4u);
+            subgroupMatrixStore<row_major>(&sh_values, at, s[j][i], S_STRIDE);
+            subgroupMatrixStore<row_major>(&sh_values, S_WORDS + at, w[j][i], S_STRIDE);
           }
-          let two = turned(of_q);
-          sh_at[column * 2u * T_STRIDE + n] = two[0];
-          sh_at[(column * 2u + 1u) * T_STRIDE + n] = two[1];
-          let two_dy = turned(of_dy);
-          sh_bt[column * 2u * T_STRIDE + n] = two_dy[0];
-          sh_bt[(column * 2u + 1u) * T_STRIDE + n] = two_dy[1];
         }
       }
-      for (var at = lane; at < BK; at += WG) {
-        sh_rows[at] = bitcast<vec2<f32>>(rows[(q_base + min(query + at, end)) * (D8 + 1u) + D8].xy) * vec2<f32>(LOG2_E, 1.0);
-      }
       workgroupBarrier();
-      multiply(&own_a, &own_b, subgroup);
-      workgroupBarrier();
+      //! part ends
+
       // Every TPR-th eight of the row's queries.
       var weights: array<vec4<u32>, CHUNKS>;
       var ds: array<vec4<u32>, CHUNKS>;
@@ -226,47 +198,98 @@ fn main(
         var p: array<vec4<f32>, 2>;
         var t: array<vec4<f32>, 2>;
         for (var h = 0u; h < 2u; h++) {
-          let s = bitcast<vec4<f32>>(sh_s[row * S_STRIDE + eight * 2u + h]);
-          let w = bitcast<vec4<f32>>(sh_t[row * S_STRIDE + eight * 2u + h]);
+          let at = row * S_STRIDE + eight * 2u + h;
           let n = eight * 8u + h * 4u;
-          let logs = vec4<f32>(sh_rows[n].x, sh_rows[n + 1u].x, sh_rows[n + 2u].x, sh_rows[n + 3u].x);
-          let products = vec4<f32>(sh_rows[n].y, sh_rows[n + 1u].y, sh_rows[n + 2u].y, sh_rows[n + 3u].y);
-          let real = vec4<u32>(query + n) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(end);
-          p[h] = select(vec4<f32>(), exp2(max(fma(s, vec4<f32>(c), -logs), vec4<f32>(-126.0))), real);
-          t[h] = p[h] * (w - products);
+          let logs = vec4<f32>(sh_logs[n], sh_logs[n + 1u], sh_logs[n + 2u], sh_logs[n + 3u]);
+          let products = vec4<f32>(sh_products[n], sh_products[n + 1u], sh_products[n + 2u], sh_products[n + 3u]);
+          p[h] = exp2(fma(bitcast<vec4<f32>>(sh_values[at]), vec4<f32>(c), -logs));
+          t[h] = p[h] * (bitcast<vec4<f32>>(sh_values[S_WORDS + at]) - products);
         }
         weights[i] = vec4<u32>(pack2x16float(p[0].xy), pack2x16float(p[0].zw), pack2x16float(p[1].xy), pack2x16float(p[1].zw));
         ds[i] = vec4<u32>(pack2x16float(t[0].xy), pack2x16float(t[0].zw), pack2x16float(t[1].xy), pack2x16float(t[1].zw));
       }
+      // The next queries.
+      var next_q: array<vec4<u32>, LOADS>;
+      var next_dy: array<vec4<u32>, LOADS>;
+      var next_row: array<vec2<f32>, R_LOADS>;
+      for (var i = 0u; i < LOADS; i++) {
+        let at = lane + i * WG;
+        let from_ = q_base + min(query + BK + at / D8, end);
+        next_q[i] = q[from_ * D8 + at % D8];
+        next_dy[i] = rows[from_ * (D8 + 1u) + at % D8];
+      }
+      for (var i = 0u; i < R_LOADS; i++) {
+        let at = query + BK + (lane + i * WG) % BK;
+        let stored = bitcast<vec2<f32>>(rows[(q_base + min(at, end)) * (D8 + 1u) + D8].xy);
+        next_row[i] = vec2<f32>(select(NO_QUERY, stored.x * LOG2_E, at <= end), stored.y);
+      }
+      //! part shared/attention_gradient_matrix_turn.wgsl
+      for (var i = 0u; i < T_LOADS; i++) {
+        let at = lane + i * WG;
+        // The minima change nothing: compilers that see the bounds leave out their own, and fold constants into the addresses.
+        let column = min(at % (D / 2u), D / 2u - 1u);
+        let n = min(at / (D / 2u), EIGHTS - 1u);
+        let from_ = n * 8u * STRIDE + column / 4u;
+        let word = min(column % 4u, 3u);
+        let to = column * 2u * T_STRIDE + n;
+        if (T_COUNT % WG == 0u || at < T_COUNT) {
+          var pairs: array<vec2<f16>, 8>;
+          for (var e = 0u; e < 8u; e++) { pairs[e] = bitcast<vec2<f16>>(sh_walk[from_ + e * STRIDE][word]); }
+          var low: vec4<u32>;
+          var high: vec4<u32>;
+          for (var e = 0u; e < 4u; e++) {
+            low[e] = bitcast<u32>(vec2<f16>(pairs[2u * e].x, pairs[2u * e + 1u].x));
+            high[e] = bitcast<u32>(vec2<f16>(pairs[2u * e].y, pairs[2u * e + 1u].y));
+          }
+          sh_turned[to] = low;
+          sh_turned[to + T_STRIDE] = high;
+        }
+      }
+      //! part ends
       workgroupBarrier();
       for (var i = 0u; i < CHUNKS; i++) {
-        sh_s[row * S_STRIDE + i * TPR + lane % TPR] = ds[i];
-        sh_t[row * S_STRIDE + i * TPR + lane % TPR] = weights[i];
+        sh_values[row * S_STRIDE + i * TPR + lane % TPR] = ds[i];
+        sh_values[S_WORDS + row * S_STRIDE + i * TPR + lane % TPR] = weights[i];
+      }
+      for (var i = 0u; i < LOADS; i++) {
+        let at = lane + i * WG;
+        if (BK * D8 % WG == 0u || at < BK * D8) {
+          sh_walk[at / D8 * STRIDE + at % D8] = next_q[i];
+          sh_walk[(BK + at / D8) * STRIDE + at % D8] = next_dy[i];
+        }
+      }
+      for (var i = 0u; i < R_LOADS; i++) {
+        if (lane + i * WG < BK) {
+          sh_logs[lane + i * WG] = next_row[i].x;
+          sh_products[lane + i * WG] = next_row[i].y;
+        }
       }
       workgroupBarrier();
-      add_values(&values, part);
-      add(&keys, part);
-      workgroupBarrier();
+      add(&values, subgroup, S_WORDS, BK / 8u);
+      add(&keys, subgroup, 0u, 0u);
+      continuing {
+        query += BK;
+        break if query > end;
+      }
     }
   }
+  workgroupBarrier();
   for (var i = 0u; i < SM; i++) {
     for (var j = 0u; j < DN; j++) {
-      if (subgroup < SGS) { subgroupMatrixStore<row_major>(&sh_s, part * MM * O_STRIDE, keys[i][j], O_STRIDE); }
-      workgroupBarrier();
-      for (var at = lane; at < O_COUNT; at += WG) {
-        let r = at / (NN / 4u);
-        let m = tile.x + (r / MM * SM + i) * MM + r % MM;
-        let value = bitcast<vec4<f32>>(sh_s[r * O_STRIDE + at % (NN / 4u)]) * params.scale;
-        if (m <= last) { dk[(k_base + m) * (D / 4u) + j * (NN / 4u) + at % (NN / 4u)] = vec4<f16>(value); }
+      if (subgroup < SGS) {
+        subgroupMatrixStore<row_major>(&sh_values, part * MM * O_STRIDE, keys[i][j], O_STRIDE);
+        subgroupMatrixStore<row_major>(&sh_values, S_WORDS + part * MM * O_STRIDE, values[i][j], O_STRIDE);
       }
       workgroupBarrier();
-      if (subgroup < SGS) { subgroupMatrixStore<row_major>(&sh_s, part * MM * O_STRIDE, values[i][j], O_STRIDE); }
-      workgroupBarrier();
       for (var at = lane; at < O_COUNT; at += WG) {
         let r = at / (NN / 4u);
         let m = tile.x + (r / MM * SM + i) * MM + r % MM;
-        let value = bitcast<vec4<f32>>(sh_s[r * O_STRIDE + at % (NN / 4u)]);
-        if (m <= last) { dv[(k_base + m) * (D / 4u) + j * (NN / 4u) + at % (NN / 4u)] = vec4<f16>(value); }
+        let word = r * O_STRIDE + at % (NN / 4u);
+        if (m <= last) {
+          let to = (k_base + m) * (D / 4u) + j * (NN / 4u) + at % (NN / 4u);
+          dk[to] = vec4<f16>(bitcast<vec4<f32>>(sh_values[word]) * params.scale);
+          dv[to] = vec4<f16>(bitcast<vec4<f32>>(sh_values[S_WORDS + word]));
+        }
       }
       workgroupBarrier();
     }

@@ -19,7 +19,7 @@
 // Memory    36 KB at D 64, 64 × 64: scores 17, k and v 9 each; 8 waves of a SIMD. Two matrices of rows a subgroup would load k and v half
 //           as often, but the compiler then fills 192 registers and moves operands between them: 68 % of the issue slots were matrix
 //           instructions, not 76 %.
-// Occupancy 6 waves a SIMD or more on RDNA 3: D 128 takes twice the matrices of q and sums, 192 registers (204 with a bias), and 53 KB
+// Occupancy 6 waves a SIMD or more on RDNA 3: D 128 takes twice the matrices of q and sums, 192 registers, and 53 KB
 // Banks     Rows have an odd number of 16-byte words, so that 8 rows, which a matrix load reads at once, meet all 32 banks
 // Needs     D a multiple of KK, NN and 8; scale > 0; a row has at least a lane, and 8 keys for each (src/ops/attention.ts)
 //           SUBGROUP: the adapter's largest subgroup; of more and smaller ones some only stage
@@ -129,7 +129,8 @@ fn main(
   //! part ends
   let last = tile.x + tile.y - 1u;
   let subgroup = lane / lanes;
-  let part = subgroup % SGS;
+  // Of more subgroups all others do as the last does. A bound that compilers see: they fold constants into addresses then.
+  let part = min(subgroup, SGS - 1u);
   let row = lane / TPR;
   // Scores become powers of two where the maximum is taken off, or before their bias is added.
   let c = params.scale * LOG2_E;

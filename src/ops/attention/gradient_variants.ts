@@ -56,7 +56,8 @@ function gradientMatrices(caps: Capabilities, d: number): GradientMatrices | und
     for (const SGS of [4, 2, 1]) {
       const own = SGS * SM * m;
       const values = Math.max(own * (BK / 4 + 1), own * odd(d / 8), SGS * m * (n / 4 + 1));
-      const words = 2 * (values + BK * odd(d / 8) + d * odd(BK / 8)) + BK / 2;
+      // Of the kernel that needs more: dk and dv turn two operands round, and keep two numbers of each walked row.
+      const words = 2 * (values + BK * odd(d / 8)) + d * odd(BK / 4) + BK / 2;
       const fits = SGS * lanes <= caps.maxWorkgroupInvocations && 16 * words <= caps.maxWorkgroupBytes;
       if (lanes < SM * m || BK / 8 < lanes / (SM * m) || !fits) continue;
       return { name: "subgroup_matrix", own, consts: { MM: m, NN: n, KK: k, SUBGROUP: lanes, SGS, SM, D: d, BK } };
