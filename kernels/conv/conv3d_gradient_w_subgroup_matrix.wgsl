@@ -3,24 +3,29 @@
 // Shapes    dy and x f16, else as in conv3d_gradient_w_tiled.wgsl
 // Matrices  as in matmul_subgroup_matrix.wgsl, f16 in and f32 sums
 // Work      as in matmul_tn_subgroup_matrix.wgsl: one workgroup per slot and BM × BN tile of y, SGX · SGY subgroups of SM × SN matrices of
-//           sums. Tiles of BK positions are staged in workgroup memory by channel, 8 positions to a word of it: blocks of 8 × 8 halves are
-//           turned in registers on the way. A thread fetches the same blocks of every tile, so the tap and channel of one of x are
-//           worked out once a piece, and rows and columns of its positions are counted on, without divisions.
+//           sums. A row of dy is runs of 8 positions, the last one filled up with zeros. Tiles of BK / 8 runs are staged in workgroup
+//           memory by channel, a run to a word of it: blocks of 8 × 4 halves are turned in registers on the way. A thread has the same
+//           run and channels of every tile, so the tap of its block of x is worked out once a piece, and where the run lies is counted
+//           on, without divisions.
 // Order     as in conv3d_gradient_w_tiled.wgsl
 // Dispatch  (ceil(4·q4/BN) · ceil(P/BM) · slots, folded, 1); neighbours share channels of dy
-// Cost      2·B·T'·H'·W'·N·Cin·taps flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
-// Banks     A channel has an odd number of 16-byte words
-// Needs     channels of dy and x a multiple of 8 (checked in src/ops/conv3d/weight-variants.ts) · SUBGROUP: the adapter's largest subgroup
+// Cost      2·B·T'·H'·W'·N·Cin·taps flops, W' to the next multiple of 8; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128;
+//           compute bound
+// Occupancy 6 waves a SIMD or more on RDNA 3: with 8 runs at once (36 KB) each of 256 lanes has one block of dy and one of x
+// Banks     as in matmul_tn_subgroup_matrix.wgsl
+// Needs     SUBGROUP: the adapter's largest subgroup
 // Numerics  f16 products, f32 sums, in the order of the positions
 enable f16, subgroups, chromium_experimental_subgroup_matrix;
 // A subgroup's lanes agree on what it does: lane / subgroup_size is the same in all of them, which the compiler cannot know.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
+// Are rows of dy whole runs of 8 positions?
+const WHOLE: bool = false;
 //! end
-// Eight halves a word; the params still count in fours.
-@group(0) @binding(1) var<storage, read> dy: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<u32>>;
+// Four halves a word.
+@group(0) @binding(1) var<storage, read> dy: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read> x: array<vec2<u32>>;
 //! part shared/conv3d_gradient_w.wgsl
 // h_out, w_out: rows and columns of dy · t_out, t_in: frames of dy and of x that a batch entry has · h_in, w_in: rows and columns of x,
 // after nearest upsampling · p4, cin4: vectors of channels of dy and of x · p: channels of y · q4, q_first: vectors of columns of y that
@@ -144,20 +149,23 @@ var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)
 fn lower_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).x, bitcast<vec2<f16>>(b).x)); }
 fn upper_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).y, bitcast<vec2<f16>>(b).y)); }
 
-// w: of 8 inputs, 8 rows each. They become 8 words from `to` on, STRIDE apart.
-fn turn(to: u32, w: array<vec4<u32>, 8>) {
-  for (var j = 0u; j < 4u; j++) {
-    sh[to + 2u * j * STRIDE] = vec4<u32>(
+// w: of 8 inputs, 4 columns each. Of every column, its 8 inputs in a word.
+fn turn(w: array<vec2<u32>, 8>) -> array<vec4<u32>, 4> {
+  var columns: array<vec4<u32>, 4>;
+  for (var j = 0u; j < 2u; j++) {
+    columns[2u * j] = vec4<u32>(
       lower_pair(w[0][j], w[1][j]), lower_pair(w[2][j], w[3][j]), lower_pair(w[4][j], w[5][j]), lower_pair(w[6][j], w[7][j]));
-    sh[to + (2u * j + 1u) * STRIDE] = vec4<u32>(
+    columns[2u * j + 1u] = vec4<u32>(
       upper_pair(w[0][j], w[1][j]), upper_pair(w[2][j], w[3][j]), upper_pair(w[4][j], w[5][j]), upper_pair(w[6][j], w[7][j]));
   }
+  return columns;
 }
 //! part ends
-// Blocks of 8 positions × 8 channels of dy and of x, and those of one thread.
-const A_BLOCKS: u32 = BM / 8u * KV;
-const B_BLOCKS: u32 = BN / 8u * KV;
-const OWN: u32 = (A_BLOCKS + B_BLOCKS + WG - 1u) / WG;
+// Blocks of 8 positions × 4 channels of dy and of x, and those of one thread.
+const A_BLOCKS: u32 = BM / 4u * KV;
+const B_BLOCKS: u32 = BN / 4u * KV;
+const A_OWN: u32 = (A_BLOCKS + WG - 1u) / WG;
+const B_OWN: u32 = (B_BLOCKS + WG - 1u) / WG;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -174,59 +182,87 @@ fn main(
   let subgroup = lane / lanes;
   let part_m = subgroup % SGS / SGX;
   let part_n = subgroup % SGX;
-  // BK positions on: so many rows and columns.
-  let rows_on = BK / params.w_out;
-  let columns_on = BK % params.w_out;
+  let stride_h = field(4u);
+  let stride_w = field(5u);
+  // Where a tile is small, half of the threads have blocks of dy and the others blocks of x.
+  let lane_x = (lane + WG / 2u) % WG;
+  // Runs of a row of dy; where in x, and in dy and x as vectors, a row and a run are on from the one before.
+  let runs = (params.w_out + 7u) / 8u;
+  let on_row = vec4<u32>(stride_h, 0u, params.w_out * params.p4, stride_h * x_row());
+  let on_run = vec4<u32>(0u, 8u * stride_w, 8u * params.p4, 8u * stride_w * params.cin4);
+  let on_tile = KV / runs * on_row + KV % runs * on_run;
+  let on_end = on_row - runs * on_run;
 
   let begin = slot * params.each;
   let end = min(begin + params.each, params.pieces);
   for (var index = begin; index < end; index++) {
     let piece = piece_of(index);
-    let last = piece.count - 1u;
-    // Of each of the thread's blocks of x: where it looks, and the row and column of its first position. Words past the end are the last
-    // once more; their results are not stored.
-    var column: array<Column, OWN>;
-    var row_at: array<u32, OWN>;
-    var column_at: array<u32, OWN>;
-    for (var i = 0u; i < OWN; i++) {
-      let of_x = max(lane + i * WG, A_BLOCKS) - A_BLOCKS;
-      column[i] = column_of(min(q0 + of_x / KV * 2u, params.q4 - 2u), piece);
-      row_at[i] = of_x % KV * 8u / params.w_out;
-      column_at[i] = of_x % KV * 8u % params.w_out;
+    let rows = piece.count / params.w_out;
+    let rows_end = rows * stride_h;
+    let dy_last = (piece.count - 1u) * params.p4;
+    // Where the thread's blocks look. Channels and columns of y past the end are the last once more; their results are not stored.
+    var dy_at: array<u32, A_OWN>;
+    var column: array<Column, B_OWN>;
+    // Columns of x that positions of a row look at end here.
+    var columns_end: array<u32, B_OWN>;
+    for (var i = 0u; i < A_OWN; i++) { dy_at[i] = piece.dy + min(p0 / 4u + (lane + i * WG) / KV, params.p4 - 1u); }
+    for (var i = 0u; i < B_OWN; i++) {
+      column[i] = column_of(q0 + (lane_x + i * WG) / KV, piece);
+      let seen = i32(params.w_out * stride_w);
+      let last = select(clamp(seen + column[i].column, 0, i32(params.w_in)), seen, REPLICATE);
+      columns_end[i] = select(0u, u32(last), column[i].there);
+      // As the first position of a piece looks.
+      if (!REPLICATE && !DOUBLED) { column[i].at += u32(column[i].row) * x_row() + u32(column[i].column) * params.cin4; }
     }
+    // The thread's run of a tile: row and column of x under tap 0, vectors of dy and of x.
+    var place = lane % KV / runs * on_row + lane % KV % runs * on_run;
+
     var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
     for (var i = 0u; i < SM; i++) {
       for (var j = 0u; j < SN; j++) { acc[i][j] = subgroup_matrix_result<f32, NN, MM>(); }
     }
-    for (var t0 = 0u; t0 < piece.count; t0 += BK) {
-      for (var i = 0u; i < OWN; i++) {
+    // The test stands at the end: compilers move addresses out of a loop only where its body runs in any case.
+    var left = (rows * runs + KV - 1u) / KV;
+    loop {
+      for (var i = 0u; i < A_OWN; i++) {
         let at = lane + i * WG;
-        var block: array<vec4<u32>, 8>;
-        if (at < A_BLOCKS) {
-          let word = min(p0 / 8u + at / KV, params.p4 / 2u - 1u);
-          let t = t0 + at % KV * 8u;
-          for (var k = 0u; k < 8u; k++) { block[k] = dy[(piece.dy + min(t + k, last) * params.p4) / 2u + word]; }
-          // Positions past the end add nothing.
-          if (t0 + BK > piece.count) {
-            for (var k = 0u; k < 8u; k++) { block[k] = select(vec4<u32>(), block[k], t + k < piece.count); }
-          }
-          turn(at / KV * 8u * STRIDE + at % KV, block);
-        } else if (at < A_BLOCKS + B_BLOCKS) {
-          let of_x = at - A_BLOCKS;
-          var row = row_at[i];
-          var along = column_at[i];
+        if (A_BLOCKS % WG == 0u || at < A_BLOCKS) {
+          // Positions past a row's end, and runs past the last row, are others of the piece: those of x there are zeros.
+          let run = select(0u, place.z, place.x < rows_end);
+          var block: array<vec2<u32>, 8>;
           for (var k = 0u; k < 8u; k++) {
-            let there = look(column[i], row, along);
-            block[k] = select(vec4<u32>(), x[there.at / 2u], there.inside);
-            along++;
-            if (along == params.w_out) { along = 0u; row++; }
+            block[k] = dy[dy_at[i] + select(min(run + k * params.p4, dy_last), run + k * params.p4, WHOLE)];
           }
-          row_at[i] += rows_on;
-          column_at[i] += columns_on;
-          if (column_at[i] >= params.w_out) { column_at[i] -= params.w_out; row_at[i]++; }
-          turn(W_BASE + of_x / KV * 8u * STRIDE + of_x % KV, block);
+          let turned = turn(block);
+          for (var j = 0u; j < 4u; j++) { sh[(at % A_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
         }
       }
+      for (var i = 0u; i < B_OWN; i++) {
+        let at = lane_x + i * WG;
+        if (B_BLOCKS % WG == 0u || at < B_BLOCKS) {
+          let h = column[i].row + i32(place.x);
+          let w = column[i].column + i32(place.y);
+          let there = place.x < rows_end && (REPLICATE || u32(h) < params.h_in);
+          let row_end = select(0u, columns_end[i], there);
+          var block: array<vec2<u32>, 8>;
+          for (var k = 0u; k < 8u; k++) {
+            // What lies outside of x is read from somewhere and is not used.
+            var look = column[i].at + place.w + k * (stride_w * params.cin4);
+            var inside = u32(w + i32(k * stride_w)) < row_end;
+            if (REPLICATE) { inside = place.y + k * stride_w < row_end; }
+            if (REPLICATE || DOUBLED) {
+              let row = u32(clamp(h, 0, i32(params.h_in) - 1)) >> UP;
+              let along = u32(clamp(w + i32(k * stride_w), 0, i32(params.w_in) - 1)) >> UP;
+              look = column[i].at + row * x_row() + along * params.cin4;
+            }
+            block[k] = select(vec2<u32>(), x[look], inside);
+          }
+          let turned = turn(block);
+          for (var j = 0u; j < 4u; j++) { sh[W_BASE + (at % B_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
+        }
+      }
+      place += on_tile;
+      if (place.y >= runs * 8u * stride_w) { place += on_end; }
       workgroupBarrier();
       //! part shared/matrix_tile_multiply.wgsl
       for (var k = 0u; k < BK / KK; k++) {
@@ -243,6 +279,10 @@ fn main(
       }
       //! part ends
       workgroupBarrier();
+      continuing {
+        left--;
+        break if left == 0u;
+      }
     }
 
     for (var i = 0u; i < SM; i++) {

@@ -1,7 +1,7 @@
 // matmul_subgroup_matrix.wgsl — y = epilogue(x · wᵀ + bias) in f16, for GPUs with matrix units
 //
 // Shapes    x [M, K] f16 · w [N, K] f16 in rows of K · y [M, N] · the others as in matmul_tiled.wgsl
-//           with INPUT_ROWS y = x · w, w [K, N] in rows of N, which are turned on the way into workgroup memory
+//           with INPUT_ROWS y = x · w, w [K, N] in rows of N: blocks of 8 × 8 halves are turned on the way into workgroup memory
 // Matrices  MM × NN × KK, f16 in and f32 sums, one of the adapter's configurations: 16×16×16, 8×16×16, 8×8×16 or 8×8×8
 // Work      one workgroup per BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK inputs are
 //           staged in workgroup memory, both with K along rows, 8 halves to a word of it: a lane's part of a matrix is whole words.
@@ -9,6 +9,8 @@
 // Dispatch  (ceil(N/BN) · ceil(M/BM), folded, 1); neighbours share rows of x
 // Cost      2·M·N·K flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
 // Registers SM · SN matrices of sums (64 of wave64 at 4 × 4 of 16×16), SM + SN of operands: 192 on RDNA 3, 8 waves a SIMD
+// Occupancy 6 waves a SIMD or more on RDNA 3: 8, but with INPUT_ROWS 64 inputs are staged at once (36 KB), for each two of 256 lanes a
+//           block of w
 // Memory    20 KB at 128 × 128 × 32. 32 loads of 16 bytes feed 32 matrix instructions of a subgroup.
 // Banks     A row has an odd number of 16-byte words, so that 8 rows, which a matrix load reads at once, meet all 32 banks
 // Needs     K % BK == 0, BK a multiple of KK and of 8, N % 4 == 0 (checked in src/ops/matmul.ts) · SUBGROUP: the adapter's largest
@@ -113,16 +115,22 @@ var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)
 fn lower_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).x, bitcast<vec2<f16>>(b).x)); }
 fn upper_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).y, bitcast<vec2<f16>>(b).y)); }
 
-// w: of 8 inputs, 8 rows each. They become 8 words from `to` on, STRIDE apart.
-fn turn(to: u32, w: array<vec4<u32>, 8>) {
-  for (var j = 0u; j < 4u; j++) {
-    sh[to + 2u * j * STRIDE] = vec4<u32>(
+// w: of 8 inputs, 4 columns each. Of every column, its 8 inputs in a word.
+fn turn(w: array<vec2<u32>, 8>) -> array<vec4<u32>, 4> {
+  var columns: array<vec4<u32>, 4>;
+  for (var j = 0u; j < 2u; j++) {
+    columns[2u * j] = vec4<u32>(
       lower_pair(w[0][j], w[1][j]), lower_pair(w[2][j], w[3][j]), lower_pair(w[4][j], w[5][j]), lower_pair(w[6][j], w[7][j]));
-    sh[to + (2u * j + 1u) * STRIDE] = vec4<u32>(
+    columns[2u * j + 1u] = vec4<u32>(
       upper_pair(w[0][j], w[1][j]), upper_pair(w[2][j], w[3][j]), upper_pair(w[4][j], w[5][j]), upper_pair(w[6][j], w[7][j]));
   }
+  return columns;
 }
 //! part ends
+
+// With INPUT_ROWS: blocks of 8 inputs × 8 columns of w, and those of one thread.
+const W_BLOCKS: u32 = BN / 8u * KV;
+const W_OWN: u32 = (W_BLOCKS + WG - 1u) / WG;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -144,6 +152,7 @@ fn main(
   // Rows past the end are the last once more; their results are not stored.
   var x_at: array<u32, X_LOADS>;
   var w_at: array<u32, W_LOADS>;
+  var block_at: array<u32, W_OWN>;
   for (var i = 0u; i < X_LOADS; i++) {
     let at = lane + i * WG;
     x_at[i] = min(m0 + at / KV, params.m - 1u) * (params.x_width / 8u) + params.x_first / 8u + at % KV;
@@ -151,6 +160,10 @@ fn main(
   for (var i = 0u; i < W_LOADS; i++) {
     let at = lane + i * WG;
     w_at[i] = min(n0 + at / KV, params.n - 1u) * k8 + at % KV;
+  }
+  for (var i = 0u; i < W_OWN; i++) {
+    let at = lane + i * WG;
+    block_at[i] = at % KV * 8u * w8 + min(n0 / 8u + at / KV, w8 - 1u);
   }
 
   var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
@@ -162,11 +175,18 @@ fn main(
       if (BM * KV % WG == 0u || at < BM * KV) { sh[at / KV * STRIDE + at % KV] = x[x_at[i] + k0]; }
     }
     if (INPUT_ROWS) {
-      for (var at = lane; at < BN / 8u * KV; at += WG) {
-        let column = min(n0 / 8u + at / KV, w8 - 1u);
-        var block: array<vec4<u32>, 8>;
-        for (var i = 0u; i < 8u; i++) { block[i] = w[((k0 + at % KV) * 8u + i) * w8 + column]; }
-        turn(W_BASE + at / KV * 8u * STRIDE + at % KV, block);
+      for (var i = 0u; i < W_OWN; i++) {
+        let at = lane + i * WG;
+        if (W_BLOCKS % WG == 0u || at < W_BLOCKS) {
+          var block: array<vec4<u32>, 8>;
+          for (var k = 0u; k < 8u; k++) { block[k] = w[block_at[i] + (k0 * 8u + k) * w8]; }
+          for (var h = 0u; h < 2u; h++) {
+            var part: array<vec2<u32>, 8>;
+            for (var k = 0u; k < 8u; k++) { part[k] = select(block[k].xy, block[k].zw, h == 1u); }
+            let turned = turn(part);
+            for (var j = 0u; j < 4u; j++) { sh[W_BASE + (at % W_BLOCKS / KV * 8u + h * 4u + j) * STRIDE + at % KV] = turned[j]; }
+          }
+        }
       }
     } else {
       for (var i = 0u; i < W_LOADS; i++) {

@@ -3,12 +3,14 @@
 // Shapes    a [M, P] and b [M, Q] f16 row-major · y as in matmul_tn_tiled.wgsl
 // Matrices  as in matmul_subgroup_matrix.wgsl, f16 in and f32 sums
 // Work      one workgroup per split and BM × BN tile of y, SGX · SGY subgroups; a subgroup owns SM × SN matrices of sums. Tiles of BK
-//           tokens are staged in workgroup memory by column, 8 tokens to a word of it: blocks of 8 × 8 halves are turned in registers on
-//           the way. The sums go through the same memory to threads that own blocks of 4 × 4.
+//           tokens are staged in workgroup memory by column, 8 tokens to a word of it: blocks of 8 × 4 halves are turned in registers on
+//           the way. Only what is left of a split behind its last whole tile is staged with a look at where the tokens end. The sums go
+//           through the same memory to threads that own blocks of 4 × 4.
 // Dispatch  (ceil(Q/BN) · ceil(P/BM) · splits, folded, 1); neighbours share columns of a
 // Cost      2·M·P·Q flops; BM·BN/(BM + BN) = 64 flops a byte of memory at 128 × 128; compute bound
-// Banks     A column has an odd number of 16-byte words
-// Needs     P % 8 == 0, Q % 8 == 0, chunk % BK == 0 (checked in src/ops/matmul_tn.ts) · SUBGROUP: the adapter's largest subgroup
+// Occupancy 6 waves a SIMD or more on RDNA 3: with 64 tokens at once (36 KB) each of 256 lanes has one block of a and one of b
+// Banks     A column has an odd number of 16-byte words, so that 8 lanes, which store or load words at once, meet all 32 banks
+// Needs     rows of a and b of a multiple of 4 (checked in src/ops/matmul_tn.ts) · SUBGROUP: the adapter's largest subgroup
 // Numerics  f16 products, f32 sums, in the order of the tokens
 enable f16, subgroups, chromium_experimental_subgroup_matrix;
 // A subgroup's lanes agree on what it does: lane / subgroup_size is the same in all of them, which the compiler cannot know.
@@ -16,9 +18,9 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 //! specialise
 @group(0) @binding(0) var<uniform> params: Params;
 //! end
-// Eight halves a word.
-@group(0) @binding(1) var<storage, read> a: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
+// Four halves a word.
+@group(0) @binding(1) var<storage, read> a: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec2<u32>>;
 //! part shared/matmul_tn.wgsl
 // m: tokens bound · chunk: those of a split · a4, b4: vectors of a row of a and of b · p, q: columns of them, from the vectors p_first and
 // q_first on · tiles: of one split · groups: workgroups, tiles of all splits · part4: vectors that a split writes · stride4: of a row of y
@@ -88,19 +90,23 @@ var<workgroup> sh: array<vec4<u32>, max((BM + BN) * STRIDE, SGS * MM * Y_STRIDE)
 fn lower_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).x, bitcast<vec2<f16>>(b).x)); }
 fn upper_pair(a: u32, b: u32) -> u32 { return bitcast<u32>(vec2<f16>(bitcast<vec2<f16>>(a).y, bitcast<vec2<f16>>(b).y)); }
 
-// w: of 8 inputs, 8 rows each. They become 8 words from `to` on, STRIDE apart.
-fn turn(to: u32, w: array<vec4<u32>, 8>) {
-  for (var j = 0u; j < 4u; j++) {
-    sh[to + 2u * j * STRIDE] = vec4<u32>(
+// w: of 8 inputs, 4 columns each. Of every column, its 8 inputs in a word.
+fn turn(w: array<vec2<u32>, 8>) -> array<vec4<u32>, 4> {
+  var columns: array<vec4<u32>, 4>;
+  for (var j = 0u; j < 2u; j++) {
+    columns[2u * j] = vec4<u32>(
       lower_pair(w[0][j], w[1][j]), lower_pair(w[2][j], w[3][j]), lower_pair(w[4][j], w[5][j]), lower_pair(w[6][j], w[7][j]));
-    sh[to + (2u * j + 1u) * STRIDE] = vec4<u32>(
+    columns[2u * j + 1u] = vec4<u32>(
       upper_pair(w[0][j], w[1][j]), upper_pair(w[2][j], w[3][j]), upper_pair(w[4][j], w[5][j]), upper_pair(w[6][j], w[7][j]));
   }
+  return columns;
 }
 //! part ends
-// Blocks of 8 tokens × 8 columns of a and of b, and of 4 × 4 sums.
-const A_BLOCKS: u32 = BM / 8u * KV;
-const B_BLOCKS: u32 = BN / 8u * KV;
+// Blocks of 8 tokens × 4 columns of a and of b, those of one thread, and blocks of 4 × 4 sums.
+const A_BLOCKS: u32 = BM / 4u * KV;
+const B_BLOCKS: u32 = BN / 4u * KV;
+const A_OWN: u32 = (A_BLOCKS + WG - 1u) / WG;
+const B_OWN: u32 = (B_BLOCKS + WG - 1u) / WG;
 const BLOCKS: u32 = Y_COUNT / 4u;
 
 @compute @workgroup_size(WG)
@@ -118,31 +124,92 @@ fn main(
   let subgroup = lane / lanes;
   let part_m = subgroup % SGS / SGX;
   let part_n = subgroup % SGX;
-  let a8 = params.a4 / 2u;
-  let b8 = params.b4 / 2u;
-  let last = params.m - 1u;
   let first = split * params.chunk;
   let end = min(first + params.chunk, params.m);
 
+  // Where a tile is small, half of the threads have blocks of a and the others blocks of b.
+  let lane_b = (lane + WG / 2u) % WG;
+  // Where the thread's blocks lie in a tile of tokens. Columns past the end are the last once more; their results are not stored.
+  var a_at: array<u32, A_OWN>;
+  var b_at: array<u32, B_OWN>;
+  for (var i = 0u; i < A_OWN; i++) {
+    let at = lane + i * WG;
+    a_at[i] = at % KV * 8u * params.a4 + min(params.p_first + p0 / 4u + at / KV, params.a4 - 1u);
+  }
+  for (var i = 0u; i < B_OWN; i++) {
+    let at = lane_b + i * WG;
+    b_at[i] = at % KV * 8u * params.b4 + min(params.q_first + q0 / 4u + at / KV, params.b4 - 1u);
+  }
+
   var acc: array<array<subgroup_matrix_result<f32, NN, MM>, SN>, SM>;
-  for (var t0 = first; t0 < end; t0 += BK) {
-    for (var at = lane; at < A_BLOCKS + B_BLOCKS; at += WG) {
-      var block: array<vec4<u32>, 8>;
-      if (at < A_BLOCKS) {
-        // Words past the end are the last once more; their results are not stored. Tokens past the end add nothing.
-        let word = min(params.p_first / 2u + p0 / 8u + at / KV, a8 - 1u);
-        let t = t0 + at % KV * 8u;
-        for (var i = 0u; i < 8u; i++) { block[i] = a[min(t + i, last) * a8 + word]; }
-        if (t0 + BK > end) {
-          for (var i = 0u; i < 8u; i++) { block[i] = select(vec4<u32>(), block[i], t + i < end); }
+  var t0 = first;
+  if (t0 + BK <= end) {
+    // The test stands at the end: compilers move addresses out of a loop only where its body runs in any case.
+    loop {
+      for (var i = 0u; i < A_OWN; i++) {
+        let at = lane + i * WG;
+        if (A_BLOCKS % WG == 0u || at < A_BLOCKS) {
+          var block: array<vec2<u32>, 8>;
+          for (var k = 0u; k < 8u; k++) { block[k] = a[a_at[i] + (t0 + k) * params.a4]; }
+          let turned = turn(block);
+          for (var j = 0u; j < 4u; j++) { sh[(at % A_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
         }
-        turn(at / KV * 8u * STRIDE + at % KV, block);
-      } else {
-        let of_b = at - A_BLOCKS;
-        let word = min(params.q_first / 2u + q0 / 8u + of_b / KV, b8 - 1u);
-        let t = t0 + of_b % KV * 8u;
-        for (var i = 0u; i < 8u; i++) { block[i] = b[min(t + i, last) * b8 + word]; }
-        turn(W_BASE + of_b / KV * 8u * STRIDE + of_b % KV, block);
+      }
+      for (var i = 0u; i < B_OWN; i++) {
+        let at = lane_b + i * WG;
+        if (B_BLOCKS % WG == 0u || at < B_BLOCKS) {
+          var block: array<vec2<u32>, 8>;
+          for (var k = 0u; k < 8u; k++) { block[k] = b[b_at[i] + (t0 + k) * params.b4]; }
+          let turned = turn(block);
+          for (var j = 0u; j < 4u; j++) { sh[W_BASE + (at % B_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
+        }
+      }
+      workgroupBarrier();
+      //! part shared/matrix_tile_multiply.wgsl
+      for (var k = 0u; k < BK / KK; k++) {
+        var b: array<subgroup_matrix_right<f16, NN, KK>, SN>;
+        for (var j = 0u; j < SN; j++) {
+          b[j] = subgroupMatrixLoad<subgroup_matrix_right<f16, NN, KK>, col_major>(
+            &sh, W_BASE + (part_n * SN + j) * NN * STRIDE + k * (KK / 8u), STRIDE);
+        }
+        for (var i = 0u; i < SM; i++) {
+          let a = subgroupMatrixLoad<subgroup_matrix_left<f16, KK, MM>, row_major>(
+            &sh, (part_m * SM + i) * MM * STRIDE + k * (KK / 8u), STRIDE);
+          for (var j = 0u; j < SN; j++) { acc[i][j] = subgroupMatrixMultiplyAccumulate(a, b[j], acc[i][j]); }
+        }
+      }
+      //! part ends
+      workgroupBarrier();
+      continuing {
+        t0 += BK;
+        break if t0 + BK > end;
+      }
+    }
+  }
+  if (t0 < end) {
+    // Tokens past the end are the last once more in b and zeros in a: they add nothing.
+    for (var i = 0u; i < A_OWN; i++) {
+      let at = lane + i * WG;
+      if (A_BLOCKS % WG == 0u || at < A_BLOCKS) {
+        var block: array<vec2<u32>, 8>;
+        for (var k = 0u; k < 8u; k++) {
+          let past = max(t0 + at % KV * 8u + k, end - 1u) - (end - 1u);
+          block[k] = select(vec2<u32>(), a[a_at[i] + (t0 + k - past) * params.a4], past == 0u);
+        }
+        let turned = turn(block);
+        for (var j = 0u; j < 4u; j++) { sh[(at % A_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
+      }
+    }
+    for (var i = 0u; i < B_OWN; i++) {
+      let at = lane_b + i * WG;
+      if (B_BLOCKS % WG == 0u || at < B_BLOCKS) {
+        var block: array<vec2<u32>, 8>;
+        for (var k = 0u; k < 8u; k++) {
+          let past = max(t0 + at % KV * 8u + k, end - 1u) - (end - 1u);
+          block[k] = b[b_at[i] + (t0 + k - past) * params.b4];
+        }
+        let turned = turn(block);
+        for (var j = 0u; j < 4u; j++) { sh[W_BASE + (at % B_BLOCKS / KV * 4u + j) * STRIDE + at % KV] = turned[j]; }
       }
     }
     workgroupBarrier();

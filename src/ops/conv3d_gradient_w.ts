@@ -193,8 +193,10 @@ function lower(node: Node<Inputs, Attrs, "dw">, target: Target): Dispatch[] {
       return dispatch({ kernel: conv3dGradientWOctet, ...common, types, consts: switches, overrides: { WG: variant.wg } });
     if (variant.name === "quad")
       return dispatch({ kernel: conv3dGradientWQuad, ...common, types, consts: switches, overrides: { WG: variant.wg } });
-    if (variant.name === "subgroup_matrix")
-      return dispatch({ kernel: conv3dGradientWSubgroupMatrix, ...common, consts: { ...switches, ...variant.consts } });
+    if (variant.name === "subgroup_matrix") {
+      const consts = { ...switches, WHOLE: +(columns % 8 === 0), ...variant.consts };
+      return dispatch({ kernel: conv3dGradientWSubgroupMatrix, ...common, consts });
+    }
     return dispatch({ kernel: conv3dGradientWTiled, ...common, types, consts: { ...switches, ...tileConsts(variant) } });
   }
 }

@@ -4,7 +4,7 @@ import { type DType, isFloat } from "../graph/dtype.ts";
 import type { Op } from "../graph/op.ts";
 import { padTo } from "../graph/packing.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { lowerMatmulNn } from "./matmul/lower.ts";
+import { lowerMatmulNn } from "./matmul/lower-nn.ts";
 import type { MatmulNnInputs } from "./matmul/operands.ts";
 
 /**

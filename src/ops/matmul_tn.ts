@@ -28,7 +28,10 @@ export function matmulTn(a: Tensor, b: Tensor, shape: readonly [number, number] 
   return a.graph.record(matmulTnOp, { a, b }, { shape }).y;
 }
 
-/** Rows of y that a window begins at multiples of: whole words of a token. */
+/** What any kernel stages at once. */
+const TOKENS_AT_ONCE = 64;
+
+/** Rows of y that a window begins at multiples of: whole vectors of a token. */
 const UNIT = 8;
 
 export const matmulTnOp: Op<Inputs, Attrs, "y"> = {
@@ -94,7 +97,7 @@ function windowOf({ rows, columns, y, part, transposed, m }: Work, variant: Matm
   );
   const first = part.start / 4;
   const dispatches = tokens.map((window, i) => {
-    const chunk = padTo(Math.ceil(window.count / splits), 32);
+    const chunk = padTo(Math.ceil(window.count / splits), TOKENS_AT_ONCE);
     const common = {
       bindings: { a: rowView(rows, window, rows.dim(-1)), b: rowView(columns, window, columns.dim(-1)), y: out },
       params: {

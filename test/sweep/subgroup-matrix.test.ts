@@ -33,12 +33,12 @@ const wanted: Record<string, RegExp> = {
   matmul:
     /^(67×68×48 bias \(xwy\)|\d+×68×48 bias residual gate \(xw\)|67×68×24|(2|19)×68×48 bias \(xw\)|520×196×64|67×68×48 bias accumulate gate \(xw\)|67×68×48 bias by heads of 4 |67×60×48 bias by heads of 12 |520×192×64 bias (by heads|accumulate))/,
   matmul_nn: /^(67×48×(68|80) \((xwy|xw)\)|67×24×68|520×196×64|130×544×68)/,
-  matmul_tn: /^(68×48 of 67 \(ab\)|72×136 of 67|200×24 of 299|15×40 of 299|136×72 of 515)/,
+  matmul_tn: /^(68×48 of 67 \(ab\)|72×136 of 67|200×24 of 299|15×40 of 299|131×130 of 601|136×72 of 515)/,
   attention: every ? /× (32|64)[, ]/ : /^(2 heads × 38 × 64, 2 segments|3 heads × 150 × 32, 3 segments, padding, log-sum-exp)/,
   attention_gradient: /^(2 heads × 38 × 64|3 heads × 150 × 32, 3 segments)/,
   conv3d: /./,
   conv3d_gradient_x: /\(gw\)/,
-  conv3d_gradient_w: /^(3×3×3, 24 to 40 channels \(gx\)|replicated)/,
+  conv3d_gradient_w: /^(3×3×3, 24 to 40 channels \(gx\)|3×3×3, many|3×3×3 on a cache|replicated|2-D|4×4×4)/,
 };
 /** Of these, a tile of 2 × 4 matrices a subgroup too, where so little work takes one of 1 × 1. */
 const tiled: Record<string, RegExp> = {
@@ -46,6 +46,7 @@ const tiled: Record<string, RegExp> = {
   matmul_nn: /^67×48×80 \(xw\), w both/,
   matmul_tn: /^72×136 of 67/,
   conv3d: /stride 2, 32 to 36 channels/,
+  conv3d_gradient_w: /^2-D, stride 2/,
 };
 
 const kinds: [string, OpCases, ListedKernel][] = Object.keys(wanted).map((op) => {
@@ -117,7 +118,8 @@ async function outputs(gpu: Gpu, plan: Plan, draw: PlannedCase["draw"]): Promise
 test.for(kinds)("%s: emulated matrices do what the adapter's do", { timeout: 300_000 }, async ([op, list, choice], { skip }) => {
   const gpu = await testGpu();
   if (gpu.caps.subgroupMatrices.length === 0) return skip("needs subgroup matrices: npm run test:subgroup-matrix");
-  const c = list.cases.find((one) => (tiled[op] ?? /38 × 64/).test(one.name))!;
+  const pattern = tiled[op] ?? (op.startsWith("attention") ? /38 × 64/ : wanted[op]!);
+  const c = list.cases.find((one) => pattern.test(one.name) && choice.takes!(one, gpu.caps, "f16"))!;
   const planned = planCase(list, c, choice, "f16", gpu.caps);
   const real = await outputs(gpu, planned.plan, planned.draw);
   const emulated = await outputs(gpu, emulatedPlan(planned.plan, gpu.caps.subgroups!.max), planned.draw);

@@ -32,7 +32,7 @@ export function conv3dCandidates(caps: Capabilities, shape: Conv3dShape): Conv3d
     ...(lanes >= 8 ? [{ name: "octet" } as const] : []),
     ...(lanes >= 4 && lanes < 8 && kw === 3 && stride === 1 ? [{ name: "quad_row" } as const] : []),
     ...(lanes >= 4 ? [{ name: "quad" } as const] : []),
-    ...(half ? matrixTiles(caps, m, n, cin, 16) : []),
+    ...(half ? matrixTiles(caps, { m, n, k: cin, rowBytes: 16 }) : []),
     ...registerTiles(
       caps,
       { m, n, k: cin },

@@ -29,9 +29,9 @@ export function weightGradientCandidates(caps: Capabilities, { p, cin, taps, row
   return [
     ...(octet && row ? [{ name: "octet_row", bm: 16, bn: 3 * octet.bn, wg: octet.wg } as const] : []),
     ...lanes,
-    // Positions past the end are zeros, so any number of them fills the staged 32; both must have whole words of 8 halves. Frames in slots
-    // of their own make the work of several such products.
-    ...(half && padTo(p, 4) % 8 === 0 && padTo(cin, 4) % 8 === 0 ? matrixTiles(caps, p >= 128 ? 4 * p : p, q, 32) : []),
+    // Positions past the end are zeros, so any number of them fills what is staged. Frames in slots of their own make the work of several
+    // such products.
+    ...(half ? matrixTiles(caps, { m: p >= 128 ? 4 * p : p, n: q, k: 64, turned: true }) : []),
     ...outerProductTiles(caps, p, q),
   ];
 }

@@ -1,19 +1,18 @@
-/** How matmul and matmul_nn are carried out: windows of rows and of weights, and a dispatch of the chosen kernel for each. */
+/** How matmul is carried out: windows of rows and of weights, and a dispatch of the chosen kernel for each. */
 import { matmulDotI8, matmulOctet, matmulQuad, matmulSubgroupMatrix, matmulTiled } from "#kernels";
 import type { Capabilities } from "../../gpu/capabilities.ts";
 import type { Kernel, SharedConst } from "../../gpu/kernel.ts";
 import { bytesOf, type DType } from "../../graph/dtype.ts";
 import type { Dispatch, Node, Target } from "../../graph/op.ts";
-import { PANEL, padTo } from "../../graph/packing.ts";
+import { PANEL } from "../../graph/packing.ts";
 import { choiceKey } from "../../plan/choice.ts";
 import { dispatch, foldGrid, gcd, rowView, type RowWindow, rowWindows } from "../../plan/dispatch.ts";
 import { tileConsts } from "../tiles/register-tile.ts";
-import type { MatmulAttrs, MatmulInputs, MatmulNnInputs } from "./operands.ts";
+import type { MatmulAttrs, MatmulInputs } from "./operands.ts";
 import { panelWindows, q8PanelBytes, quantized } from "./integers.ts";
 import { matmulCandidates, type MatmulVariant, packingOf } from "./variants.ts";
 
 type MatmulNode = Node<MatmulInputs, MatmulAttrs, "y">;
-type MatmulNnNode = Node<MatmulNnInputs, { dtype: DType }, "y">;
 type EpilogueSwitch = Exclude<SharedConst<typeof matmulTiled, typeof matmulOctet>, "INPUT_ROWS">;
 type KernelShapeOf<K> = K extends Kernel<infer S> ? S : never;
 
@@ -34,8 +33,8 @@ const EPILOGUE: Readonly<Record<EpilogueSwitch, (node: MatmulNode, inPlace: bool
 const switchesOf = (node: MatmulNode, inPlace: boolean) =>
   Object.fromEntries(Object.entries(EPILOGUE).map(([name, on]) => [name, +on(node, inPlace)])) as Record<keyof typeof EPILOGUE, number>;
 
-/** The chosen kernel on one window. */
-function product(
+/** The chosen kernel on one window, of matmul and of matmul_nn. */
+export function product(
   variant: MatmulVariant,
   types: { readonly X: DType; readonly W: DType; readonly Y: DType },
   switches: Readonly<Record<string, number>>,
@@ -113,66 +112,6 @@ export function lowerMatmul(node: MatmulNode, target: Target): Dispatch[] {
     }),
   );
   return [...(integers?.dispatches ?? []), ...products];
-}
-
-/** Rows of w that a window begins at multiples of: what any kernel takes at once, in whole panels. */
-const UNIT = 32;
-
-/**
- * y = x · w, from the layout in which x · wᵀ reads w: so a weight that both products read is on the device once. Windows of panels are
- * some of the inputs here, whose products are summed in the order of the windows, in f32.
- */
-export function lowerMatmulNn({ inputs: { x, w }, outputs: { y } }: MatmulNnNode, target: Target): Dispatch[] {
-  const { caps } = target;
-  const k = x.dim(-1);
-  const n = y.dim(-1);
-  const m = x.size / k;
-  const laid = target.layoutsOf(w);
-  const all = matmulCandidates(caps, { m, n, k, half: x.dtype === "f16" && w.dtype === "f16" });
-  const fitting = all.filter((variant) => laid.includes(packingOf(variant)));
-  // A kernel of another layout, and w once more in it, only where no kernel for this one divides the inputs.
-  const candidates = fitting.length ? fitting : all;
-  const layouts = [...new Set(candidates.map(packingOf))].join("+");
-  const variant = target.choose(choiceKey("matmul_nn", { m }, { n, k, w: layouts }, [x.dtype, w.dtype, y.dtype]), candidates);
-  const packing = packingOf(variant);
-  const rowOfW = (packing === "row" ? padTo(n, 8) : n) * bytesOf[w.dtype];
-  const parts = rowWindows(caps, Math.ceil(k / UNIT), [UNIT * rowOfW], 0, { what: "panels" });
-  const sums = y.dtype === "f32" || parts.length === 1 ? y : target.scratch(y.shape, "f32");
-  return parts.flatMap((part, i) => {
-    const inputs = Math.min(part.count * UNIT, k - part.start * UNIT);
-    const out = i === parts.length - 1 ? y : sums;
-    return rowWindows(caps, m, [k * bytesOf[x.dtype], n * bytesOf[sums.dtype], n * bytesOf[y.dtype]], 2 * n * inputs).map((rows) => {
-      const tiles = Math.ceil(n / variant.bn) * Math.ceil(rows.count / variant.bm);
-      const from = rowView(x, rows, k);
-      const switches = { INPUT_ROWS: 1, ACCUMULATE: +(i > 0 && out === sums), RESIDUAL: +(i > 0 && out !== sums) };
-      return product(variant, { X: x.dtype, W: w.dtype, Y: out.dtype }, switches, {
-        bindings: {
-          x: from,
-          w: { tensor: w, packing, offset: part.start * UNIT * rowOfW, bytes: Math.min(padTo(inputs, PANEL), part.count * UNIT) * rowOfW },
-          bias: from,
-          residual: switches.RESIDUAL ? rowView(sums, rows, n) : from,
-          gate: from,
-          gate_row: from,
-          y: rowView(out, rows, n),
-        },
-        params: {
-          m: rows.count,
-          n,
-          k: inputs,
-          n_base: 0,
-          n_total: n,
-          tiles,
-          y_first: 0,
-          y_width: n,
-          y_rows: m,
-          y_row: 0,
-          x_first: part.start * UNIT,
-          x_width: k,
-        },
-        grid: foldGrid(tiles, caps),
-      });
-    });
-  });
 }
 
 interface ColumnWindow {

@@ -1,6 +1,5 @@
 /** The kernels of matmul_tn: which an adapter can run for a shape, and which is taken first. */
 import type { Capabilities } from "../../gpu/capabilities.ts";
-import { padTo } from "../../graph/packing.ts";
 import { matrixTiles, type MatrixVariant } from "../tiles/matrix-tile.ts";
 import { type LaneTile, laneTiles, outerProductTiles } from "../tiles/outer-product.ts";
 import type { RegisterTile } from "../tiles/register-tile.ts";
@@ -19,8 +18,8 @@ export interface MatmulTnShape {
 export function matmulTnCandidates(caps: Capabilities, { p, q, half }: MatmulTnShape): MatmulTnVariant[] {
   return [
     ...laneTiles(caps),
-    // Tokens past the end are zeros, so any number of them fills the staged 32; rows of both must be whole words of 8 halves.
-    ...(half && padTo(p, 4) % 8 === 0 && padTo(q, 4) % 8 === 0 ? matrixTiles(caps, p, q, 32) : []),
+    // Tokens past the end are zeros, so any number of them fills what is staged.
+    ...(half ? matrixTiles(caps, { m: p, n: q, k: 64, turned: true }) : []),
     ...outerProductTiles(caps, p, q),
   ];
 }

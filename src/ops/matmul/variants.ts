@@ -14,13 +14,18 @@ export type MatmulVariant =
   | MatrixVariant
   | IntegerTile;
 
-/** What a choice is made by: rows and columns of y, inputs; are x and w f16; is w stored in 8 bits a value, which the adapter can multiply? */
+/** What a choice is made by. */
 export interface MatmulShape {
+  /** Rows and columns of y, inputs. */
   m: number;
   n: number;
   k: number;
+  /** Are x and w f16? */
   half: boolean;
+  /** Is w stored in 8 bits a value, which the adapter can multiply? */
   bytes8?: boolean;
+  /** Is it matmul_nn, for which w lies by input? */
+  turned?: boolean;
 }
 
 /**
@@ -29,7 +34,7 @@ export interface MatmulShape {
  * where there are few. GPUs take subgroup matrices for f16 where they have them, and a tile that the matrix fills. Integers round x to 8
  * bits and come last: only a measurement takes them.
  */
-export function matmulCandidates(caps: Capabilities, { m, n, k, half, bytes8 = false }: MatmulShape): MatmulVariant[] {
+export function matmulCandidates(caps: Capabilities, { m, n, k, half, bytes8 = false, turned = false }: MatmulShape): MatmulVariant[] {
   const lanes = caps.kind === "software" ? (caps.subgroups?.min ?? 0) : 0;
   const wg = caps.subgroups?.max ?? 0;
   const octet = (rows: number): MatmulVariant => ({ name: "octet", bm: rows, bn: 4 * wg, rows, wg });
@@ -37,7 +42,7 @@ export function matmulCandidates(caps: Capabilities, { m, n, k, half, bytes8 = f
   return [
     ...(lanes >= 8 ? preferring(octet(m <= 8 ? 8 : m <= 16 ? 16 : 32), [32, 16, 8].map(octet)) : []),
     ...(lanes >= 4 ? preferring(quad(m <= 2 * wg ? 2 : 8), [8, 2].map(quad)) : []),
-    ...(half ? matrixTiles(caps, m, n, k) : []),
+    ...(half ? matrixTiles(caps, { m, n, k, turned }) : []),
     ...registerTiles(
       caps,
       { m, n, k },

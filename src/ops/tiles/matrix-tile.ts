@@ -24,16 +24,21 @@ export interface MatrixVariant {
 
 /**
  * For y [M, N] with K inputs a run of memory (all of a matmul's, a tap's channels): four subgroups with up to 4 × 4 matrices each;
- * first the largest that fills a GPU. None where no configuration divides K, or the memory is too small: `rowBytes` are
- * what the kernel keeps in workgroup memory for each row of its tile besides the operands.
+ * first the largest that fills a GPU. None where no configuration divides K, or the memory is too small: `rowBytes` are what the kernel
+ * keeps in workgroup memory for each row of its tile besides the operands.
+ * @param turned whether the kernel turns blocks of 8 inputs on their way into workgroup memory: with subgroups of 64 lanes each lane has
+ *   such a block only where 64 inputs are staged at once
  */
-export function matrixTiles(caps: Capabilities, m: number, n: number, k: number, rowBytes = 0): MatrixVariant[] {
+export function matrixTiles(
+  caps: Capabilities,
+  { m, n, k, rowBytes = 0, turned = false }: { m: number; n: number; k: number; rowBytes?: number; turned?: boolean },
+): MatrixVariant[] {
   const SUBGROUP = caps.subgroups?.max ?? 0;
+  const sizes = turned && SUBGROUP >= 64 ? [64, 32, 16, 8] : [32, 16, 8];
   const all: MatrixVariant[] = [];
   let first: MatrixVariant | undefined;
   for (const shape of caps.subgroupMatrices) {
-    const BK = [32, 16, 8].find((size) => size % shape.k === 0 && k % size === 0);
-    if (BK === undefined || 4 * SUBGROUP > caps.maxWorkgroupInvocations) continue;
+    if (4 * SUBGROUP > caps.maxWorkgroupInvocations) continue;
     for (const [SM, SN] of [
       [4, 4],
       [2, 4],
@@ -41,9 +46,12 @@ export function matrixTiles(caps: Capabilities, m: number, n: number, k: number,
       [1, 1],
     ] as const) {
       const [bm, bn] = [2 * SM * shape.m, 2 * SN * shape.n];
-      const bytes = 16 * Math.max((bm + bn) * (BK / 8 + 1 - ((BK / 8) % 2)), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes;
+      const fits = (size: number): boolean =>
+        16 * Math.max((bm + bn) * (size / 8 + 1 - ((size / 8) % 2)), 4 * shape.m * ((SN * shape.n) / 4 + 1)) + bm * rowBytes <=
+        caps.maxWorkgroupBytes;
+      const BK = sizes.find((size) => size % shape.k === 0 && k % size === 0 && fits(size));
       const enough = Math.ceil(m / bm) * Math.ceil(n / bn) >= 64 || (SM === 1 && SN === 1);
-      if (bytes > caps.maxWorkgroupBytes) continue;
+      if (BK === undefined) continue;
       const variant: MatrixVariant = {
         name: "subgroup_matrix",
         bm,

@@ -8,7 +8,6 @@ import {
   conv3dWeightSums,
 } from "#kernels";
 import type { Capabilities } from "../../../gpu/capabilities.ts";
-import { padTo } from "../../../graph/packing.ts";
 import { conv3dGradientW } from "../../../ops/conv3d_gradient_w.ts";
 import type { OpCase, OpCases, Size } from "../case.ts";
 import type { Precision, Values } from "../draw.ts";
@@ -73,11 +72,8 @@ function one(
 /** Three taps a row at stride 1. */
 const threeTaps = (c: OpCase): boolean => sizesOf.get(c)!.w[3] === 3 && (sizesOf.get(c)!.stride?.[2] ?? 1) === 1;
 
-/** Both in f16, of whole words a position. */
-function takesMatrices(c: OpCase, _: Capabilities, precision: Precision): boolean {
-  const { x, w } = sizesOf.get(c)!;
-  return precision === "f16" && c.half!.length === 2 && padTo(w[0], 4) % 8 === 0 && padTo(x[4], 4) % 8 === 0;
-}
+/** Both in f16. */
+const takesMatrices = (c: OpCase, _: Capabilities, precision: Precision): boolean => precision === "f16" && c.half!.length === 2;
 
 export const conv3dGradientWCases: OpCases = {
   op: "conv3d_gradient_w",
