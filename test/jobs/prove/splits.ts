@@ -7,7 +7,7 @@ import { withWorkers } from "./workers.ts";
 const request = { kind: "text", model: "moving-shapes", prompt: "a red circle moving left", frames: 49, guidance: 4, seed: 5 } as const;
 /** Each large enough that two pay: workers go on alone otherwise. */
 const SPLITS: readonly { readonly split: JobSplit; readonly width: number; readonly height: number; readonly steps: number }[] = [
-  { split: "guidance", width: 64, height: 64, steps: 30 },
+  { split: "guidance", width: 64, height: 64, steps: 100 },
   { split: "vae-time", width: 128, height: 128, steps: 2 },
   { split: "vae-space", width: 128, height: 128, steps: 2 },
 ];
@@ -50,9 +50,8 @@ export async function splits(folder: string, signal: AbortSignal, say: (line: st
   const alone = await withWorkers(join(folder, `alone-${process.pid}`), 1, signal, async ({ make }) => await make(requests));
   await withWorkers(join(folder, `two-${process.pid}`), 2, signal, async ({ make, said }) => {
     for (const [at, one] of requests.entries()) {
-      // The first one warms both up, and the second tells how unevenly they work.
-      await make([one]);
-      await make([one]);
+      // The first one warms both up; of three the middle one tells how unevenly they work.
+      for (let n = 0; n < 3; n++) await make([one]);
       const job = (await make([one]))[0]!;
       const shared = sharedOf(job, said());
       const same = job.output!.digest === alone[at]!.output!.digest;
