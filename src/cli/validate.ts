@@ -101,7 +101,7 @@ export async function validateCases(paths: string[], options: ValidateOptions = 
     if (options.trace) for (const result of results) if (!result.error) write(`\n${traceReport(result)}`);
     for (const { name, verdict, error } of results) if (error) write(`\n${visible(name)}: ${verdict}: ${shortenedLines(error)}\n`);
     write(
-      `\n${results.length} cases: ${summary.pass} pass, ${summary.fail} fail, ` +
+      `\n${results.length} case${results.length === 1 ? "" : "s"}: ${summary.pass} pass, ${summary.fail} fail, ` +
         `${summary.unsupported} unsupported, ${summary.cannotBeRun} cannot be run\n`,
     );
   }

@@ -64,7 +64,7 @@ export function completed(base: Settings, ...over: readonly Partial<Settings>[])
 
 /** The steps in words, with their timesteps where these were chosen. */
 export const stepsText = ({ steps, scheduler, timesteps }: Settings): string =>
-  `${steps} ${scheduler} steps${timesteps ? ` at ${timesteps.join(", ")}` : ""}`;
+  `${steps} ${scheduler} step${steps === 1 ? "" : "s"}${timesteps ? ` at ${timesteps.join(", ")}` : ""}`;
 
 /** `generation.json` of a checkpoint: its maker's advice, under diffusers' argument names. */
 export function adviceFrom(json: Record<string, unknown>): Partial<Settings> {

@@ -46,7 +46,7 @@ describe("generate --report", () => {
     expect([...text.matchAll(/<figcaption>(\d)<\/figcaption>/g)].map(([, step]) => step)).toEqual(["1", "2", "3"]);
     for (const stage of ["load text encoder", "encode prompt", "prepare preview", "load transformer", "denoise", "load decoder", "decode"])
       expect(text).toContain(`<title>${stage}: `);
-    expect(text).toMatch(/<th>settings<\/th><td>3 steps of \w+, guidance [\d.]+, seed 7</);
+    expect(text).toMatch(/<th>settings<\/th><td>3 \w+ steps, guidance [\d.]+, seed 7</);
     expect(text).toMatch(/<th>versions<\/th><td>cogwheel \d+\.\d+\.\d+, kernels \w+, node \d+/);
     expect(text).toMatch(/<g class="tile"><title>matmul\w* [^<]*: \d+ runs/);
     expect(text).toMatch(/<polyline/);

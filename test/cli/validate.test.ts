@@ -75,7 +75,7 @@ test("--only picks by module or name, and must pick something", async () => {
 
 test("without a path the cases that come with the package are run", async () => {
   const { text, code } = await run([], { only: "T5Tokenizer" });
-  expect([code, text]).toEqual([0, expect.stringMatching(/^T5Tokenizer\/\w+ .*pass[^]*\n1 cases: 1 pass, /m)]);
+  expect([code, text]).toEqual([0, expect.stringMatching(/^T5Tokenizer\/\w+ .*pass[^]*\n1 case: 1 pass, /m)]);
 });
 
 describe("--trace", () => {

@@ -22,6 +22,7 @@ import { timeline, type Span } from "../report/timeline.ts";
 import { treemap } from "../report/treemap.ts";
 import { duration } from "../terminal/progress.ts";
 import { chart, picture, runPage } from "../report/page.ts";
+import { stepsText } from "../../pipelines/settings.ts";
 
 /** Steps that are shown, evenly spaced. */
 const MOST_PREVIEWS = 24;
@@ -125,7 +126,7 @@ export class GenerateReport {
       video:
         `${settings.width}×${settings.height}, ${settings.frames} frames at ${settings.fps} a second` +
         `${(options.samples ?? 1) > 1 ? `, ${options.samples} samples` : ""}${task === "text" ? "" : `, from ${task}`}`,
-      settings: `${settings.steps} steps of ${settings.scheduler}, guidance ${settings.guidance}, seed ${seed}`,
+      settings: `${stepsText(settings)}, guidance ${settings.guidance}, seed ${seed}`,
       ...(options.loras?.length ? { adapters: String(options.loras.length) } : {}),
       time: made ? duration(Object.values(made.seconds).reduce<number>((sum, seconds) => sum + (seconds ?? 0), 0)) : "not finished",
       memory:
