@@ -52,5 +52,7 @@ it("what takes long on a CPU is told with what takes less, before anything is lo
     child.kill("SIGINT");
   });
   expect([quiet.code, quiet.out]).toEqual([130, ""]);
-  expect(quiet.err).toMatch(new RegExp(`^\\[generate\\] ${long} is long: .* would take less; .*\nStopping; once more stops at once\\.\n$`));
+  // Dawn's own lines are another test's (quiet-driver): on a loaded machine they came through once.
+  const said = quiet.err.replace(/^Warning: max.* artificially reduced .*\n/gm, "");
+  expect(said).toMatch(new RegExp(`^\\[generate\\] ${long} is long: .* would take less; .*\nStopping; once more stops at once\\.\n$`));
 });
