@@ -90,14 +90,15 @@ const folder = mkdtempSync(join(tmpdir(), "cogwheel-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 /** The engine and its peers, once they run. */
 const contenders: ContenderProcess[] = [];
-/** The exit code of a signal that ended the measuring: what was measured until then is told and kept. A second one ends all. */
+const results: CaseResult[] = [];
+/** The exit code of a signal that ended the measuring: what was measured is told and kept. The second one ends all, as the first does before a case is done. */
 let stopped: number | undefined;
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const)
   process.on(signal, () => {
-    if (stopped !== undefined) process.exit(code);
+    if (stopped !== undefined || results.length === 0) process.exit(code);
     stopped = code;
     for (const who of contenders) who.kill();
   });
@@ -143,7 +144,6 @@ console.log(
 );
 
 const checked = await checkModules([...cases.map((c) => c.kind), ...(pipeline ? [PIPELINE] : [])], opened.adapter, failures);
-const results: CaseResult[] = [];
 for (const [at, c] of cases.entries()) {
   if (checked.bad.has(c.kind)) {
     results.push({ case: c, peers: [], failed: "its reference cases fail" });

@@ -13,6 +13,7 @@ import type { Generation, GenerationStep } from "../../pipelines/generation.ts";
 import type { CogVideoX } from "../../pipelines/cogvideox/pipeline.ts";
 import type { GenerationRequest } from "../../pipelines/cogvideox/request.ts";
 import { withSeconds } from "../../pipelines/cogvideox/seconds.ts";
+import { stepsText } from "../../pipelines/settings.ts";
 import type { Video } from "../../pipelines/video.ts";
 import { encodeVideo } from "../../video/encode.ts";
 import { writeWhole } from "../files.ts";
@@ -22,7 +23,6 @@ import { timeline, type Span } from "../report/timeline.ts";
 import { treemap } from "../report/treemap.ts";
 import { duration } from "../terminal/progress.ts";
 import { chart, picture, runPage } from "../report/page.ts";
-import { stepsText } from "../../pipelines/settings.ts";
 
 /** Steps that are shown, evenly spaced. */
 const MOST_PREVIEWS = 24;
