@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isMainThread } from "node:worker_threads";
 
 /** Two limits that no kernel comes near, told for every adapter. */
 const IDLE = /^Warning: maxDynamic\w+BuffersPerPipelineLayout artificially reduced from .*\n/gm;
@@ -26,11 +27,11 @@ const DRAIN_MS = 1000;
  * Does `work` while what is written to standard error goes to a file, then hands it on without those lines. Node has no `dup2`, but what is
  * opened next takes the lowest number that is free. So it is only done where standard error can be opened again as it was: on Linux, on a
  * terminal, a pipe, or a file that is appended to (`2>> log`). (A socket cannot be opened by name; another file would be opened with a
- * place of its own in it, and what shares it with standard output or a shell's next command would be written over.) Nor where other
- * threads open files meanwhile, one of which would take the number.
+ * place of its own in it, and what shares it with standard output or a shell's next command would be written over.) Nor in a worker thread:
+ * others open files meanwhile, one of which would take the number, and Node closes what a thread has opened when that ends.
  */
 export async function muffled<T>(work: () => Promise<T>): Promise<T> {
-  const folder = process.platform === "linux" && reopens() ? temporaryFolder() : undefined;
+  const folder = isMainThread && process.platform === "linux" && reopens() ? temporaryFolder() : undefined;
   if (folder === undefined) return await work();
   const kept = openSync("/proc/self/fd/2", "a");
   const file = join(folder, "stderr");
@@ -92,7 +93,7 @@ function atTheVeryEnd(last: () => void): void {
 
 /** Gives standard error up and waits until the child has written on what is in the pipe; not for long, if nobody reads that. */
 function awaitEnd(pid: number): void {
-  closeSync(2);
+  if (isOpen(2)) closeSync(2); // a script may have done so itself
   const cell = new Int32Array(new SharedArrayBuffer(4));
   for (const until = Date.now() + DRAIN_MS; Date.now() < until; Atomics.wait(cell, 0, 0, 1)) {
     try {

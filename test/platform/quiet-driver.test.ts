@@ -105,6 +105,23 @@ describe.skipIf(process.platform !== "linux")("Dawn's own lines", () => {
     });
   });
 
+  it("stay of a model in a thread, whose end leaves standard error open", { timeout: 60_000 }, () => {
+    const own = join(folder, "thread.mjs");
+    writeFileSync(
+      own,
+      `import { fstatSync } from "node:fs";
+      import { CogVideoX } from ${JSON.stringify(PACKAGE.replace("node.js", "node-worker.js"))};
+      const before = fstatSync(2).ino;
+      await (await CogVideoX.open()).close();
+      console.error(before === fstatSync(2).ino ? "the same" : "another");`,
+    );
+    for (const to of ['2>"$LOG"', '2>>"$LOG"', '2>&1 >/dev/null | cat >"$LOG"']) {
+      const { status, log: told } = shell(`"$NODE" "$LAUNCHER" --exec "${own}" ${to}`);
+      const lines = told.trim().split("\n");
+      expect([status, lines.filter((line) => !isDawns(line))], to).toEqual([0, ["the same"]]);
+    }
+  });
+
   it("packages in a linked node_modules are found where they are, wherever standard error leads", { timeout: 60_000 }, () => {
     const [real, linked] = [join(folder, "real"), join(folder, "linked")];
     mkdirSync(join(real, "one"), { recursive: true });
