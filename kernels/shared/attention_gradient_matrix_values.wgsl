@@ -1,4 +1,4 @@
-// shared/attention_gradient_matrix_values.wgsl — scores and dw of a subgroup's own rows by the walked rows, to where the workgroup reads them
+// shared/attention_gradient_matrix_values.wgsl — scores and dw of a subgroup's own rows by the walked rows, for the workgroup to read
 //
 // Expects   `own_a`, `own_b`, `part`, `subgroup` · w: what the sums of dw begin with
 // Gives     scores and dw, behind a barrier, in sh_values (shared/attention_gradient_matrix.wgsl)
