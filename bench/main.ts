@@ -42,7 +42,7 @@ const options = new Command("bench")
   .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
   .argument(
     "[filter...]",
-    `only cases whose name or level (op, block, model) holds one of these; "${PIPELINE}" is the runtime and whole generations, ` +
+    `only cases whose name or level (op, block, model) holds one of these (a whole name: that case alone); "${PIPELINE}" is the runtime and whole generations, ` +
       `"${LOAD}" the ways from a file, a server and a browser's storage to the device`,
   )
   .option("--adapter <name>", "adapter to run on (default: the fastest there is)")
@@ -68,13 +68,16 @@ if (given.json !== undefined) await checkOutputFile(given.json, "--json");
 if (given.adapter !== undefined) process.env["COGWHEEL_ADAPTER"] = given.adapter;
 const old = given.compare === undefined ? undefined : (JSON.parse(readFileSync(given.compare, "utf8")) as BenchRecord);
 
-const wanted = (...names: string[]): boolean =>
-  filter.length === 0 || filter.some((word) => names.some((name) => name.toLowerCase().includes(word)));
 const all: readonly BenchCase[] = [
   ...figureOps,
   ...figureModules,
   ...(given.quick && filter.length === 0 ? [] : [...trainingOps, keptStep, ...listedCases]),
 ];
+/** A whole name is that case's alone, though others hold it: one block's, which is a part of its training step's. */
+const isWhole = (word: string): boolean => all.some(({ name }) => name.toLowerCase() === word);
+const wanted = (...names: string[]): boolean =>
+  filter.length === 0 ||
+  filter.some((word) => names.map((name) => name.toLowerCase()).some((name) => (isWhole(word) ? name === word : name.includes(word))));
 const cases = all.filter((c) => wanted(c.name, c.level));
 const pipeline = !given.skipPipeline && wanted(PIPELINE);
 const load = wanted(LOAD) && (!given.quick || filter.length > 0);
