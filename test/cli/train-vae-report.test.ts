@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { chart, type ChartFrom, stepAxis, writeReport } from "../../src/cli/report/page.ts";
+import { chart, type ChartRange, stepAxis, writeReport } from "../../src/cli/report/page.ts";
 import { HELD_OUT, LOG, RunFolder } from "../../src/cli/train/run-folder.ts";
 import { Samples } from "../../src/cli/train/samples.ts";
 import { VaeHeldOut } from "../../src/cli/train/vae/held-out.ts";
@@ -85,7 +85,7 @@ it("draws values below 0 inside the picture, with a line at 0", () => {
 });
 
 it("draws PSNR between its least and its most, amounts from 0, one point as a dot, and cuts no label off", () => {
-  const drawn = (values: readonly number[], from?: ChartFrom, marks: readonly { at: number; name: string }[] = []): string =>
+  const drawn = (values: readonly number[], from?: ChartRange, marks: readonly { at: number; name: string }[] = []): string =>
     chart("c", [{ name: "c", points: values.map((v, i) => [i, v] as const) }], { most: 10, unit: "step 10", marks }, from);
   const labels = (page: string): string[] => [...page.matchAll(/text-anchor="end">([\d.e+-]+)</g)].map(([, text]) => text!);
   expect(labels(drawn([27.1, 27.12]))).toEqual(["0", "13.6", "27.1"]);
@@ -93,6 +93,12 @@ it("draws PSNR between its least and its most, amounts from 0, one point as a do
   expect(labels(drawn([30], "least"))).toEqual(["28.5", "30.0", "31.5"]);
   expect(labels(drawn([1210]))).toEqual(["0", "605", "1210"]);
   expect(labels(drawn([2.24e-6]))).toEqual(["0", "1.12e-6", "2.24e-6"]);
+  // One that would flatten the rest ends at the edge, and is told.
+  expect(labels(drawn([9, 2, 2, 2], "usual"))).toEqual(["0", "3.00", "6.00"]);
+  expect(drawn([9, 2, 2, 2], "usual")).toMatch(/,8\.0 [^]*<small>above the edge: up to 9.00</);
+  expect(labels(drawn([2, 2, 4], "usual"))).toEqual(["0", "2.00", "4.00"]);
+  expect(drawn([2, 2, 4], "usual")).not.toContain("above");
+  expect(drawn([0, 0, 4], "usual")).toContain("<small></small>");
   expect(drawn([30], "least")).toMatch(/<circle cx="[\d.]+" cy="92\.0"/);
   const wide = drawn([-1234567.25, -1234567], "least");
   const [, at] = /<text x="([\d.]+)" y="[\d.]+" text-anchor="end">-1234567\.3</.exec(wide)!;

@@ -21,8 +21,12 @@ export interface ReportPage {
   readonly below: string;
 }
 
-/** Where a chart's values begin: at 0, so that a height is an amount, or at the least, where all of them lie far from 0 and it means nothing. */
-export type ChartFrom = "zero" | "least";
+/**
+ * What a chart's values lie between. `zero`: 0, so that a height is an amount, and the most. `least`: the least and the most, where all of
+ * them lie far from 0 and it means nothing. `usual`: 0 and three times their median at most, where single ones would flatten the rest, as the
+ * first step does, in which kernels are compiled; a value above ends at the edge, and the most is told below.
+ */
+export type ChartRange = "zero" | "least" | "usual";
 
 export interface Line {
   readonly name: string;
@@ -113,17 +117,17 @@ export interface Mark {
   readonly name: string;
 }
 
-export function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis, from: ChartFrom = "zero"): string {
+export function chart(title: string, lines: readonly Line[], { most, unit, marks }: Axis, range: ChartRange = "zero"): string {
   const drawn = lines.map(({ points }) => points.filter(([, y]) => Number.isFinite(y)));
   const values = drawn.flatMap((points) => points.map(([, y]) => y));
   if (values.length === 0) return "";
-  const [low, top] = rangeOf(values, from);
+  const [low, top] = rangeOf(values, range);
   const ticks = [0, 0.5, 1].map((share) => low + (top - low) * share);
   const labels = labelsOf(ticks);
   const left = Math.max(56, 12 + LETTER * Math.max(...labels.map(({ length }) => length)));
   const right = WIDTH - 8;
   const x = (step: number): string => (left + ((right - left) * step) / Math.max(1, most)).toFixed(1);
-  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - (value - low) / (top - low))).toFixed(1);
+  const y = (value: number): string => (8 + (HEIGHT - BOTTOM - 8) * (1 - (Math.min(value, top) - low) / (top - low))).toFixed(1);
   const grid = ticks
     .map(
       (v, i) =>
@@ -155,19 +159,23 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
     lines.length > 1
       ? lines.map(({ name }, i) => `<span class="item"><span style="color:${COLOURS[i]}">—</span> ${escaped(name)}</span> `).join("")
       : "";
+  const highest = values.reduce((a, b) => Math.max(a, b));
+  const above = highest > top ? `above the edge: up to ${labelsOf([low, highest])[1]!}` : "";
   return (
     `<section><h2>${escaped(title)}</h2>` +
     `<svg width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escaped(title)}">` +
     `${grid}${zero}${begun}${curves}` +
     `<text x="${left}" y="${HEIGHT - 6}">0</text><text x="${right}" y="${HEIGHT - 6}" text-anchor="end">${unit}</text></svg>` +
-    `<div><small>${legend}</small></div></section>`
+    `<div><small>${legend}${above}</small></div></section>`
   );
 }
 
 /** The least and the largest value of an axis. */
-function rangeOf(values: readonly number[], from: ChartFrom): [low: number, top: number] {
+function rangeOf(values: readonly number[], range: ChartRange): [low: number, top: number] {
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  if (from === "zero") return [Math.min(0, least), Math.max(0, most) || (least < 0 ? 0 : 1)];
+  const median = [...values].sort((a, b) => a - b)[values.length >> 1]!;
+  if (range === "usual" && median > 0) return [0, Math.min(most, 3 * median)];
+  if (range !== "least") return [Math.min(0, least), Math.max(0, most) || (least < 0 ? 0 : 1)];
   const around = least === most ? Math.abs(most) * 0.05 || 1 : 0;
   return [least - around, most + around];
 }

@@ -77,7 +77,7 @@ export function reportPage({
         [curve("sent and received", ({ round }) => (round?.sent ? (round.sent + round.received) / 1e6 : Number.NaN))],
         along,
       ),
-      chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
+      chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along, "usual"),
       ...heldOutCharts(heldOut, beside, along),
     ],
     below: clipTable(clips, sampled),

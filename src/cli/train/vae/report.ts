@@ -1,6 +1,6 @@
 /** The report of a VAE's run as one file of HTML: its curves, and reconstructions beside originals. */
 import { bytesUnit } from "../../../base/units.ts";
-import { chart, type ChartFrom, type Line, picture, runPage, smoothed, stepAxis } from "../../report/page.ts";
+import { chart, type ChartRange, type Line, picture, runPage, smoothed, stepAxis } from "../../report/page.ts";
 import type { HeldOutMeasures, HeldOutPicture } from "./held-out.ts";
 
 /** A line of the log. */
@@ -35,7 +35,7 @@ export interface VaeReport {
 export function vaeReportPage({ title, steps, running, facts, stages, log, measures, pictures }: VaeReport): string {
   const along = stepAxis(steps, stages);
   const curve = (name: string, of: (step: LoggedVaeStep) => number): Line => ({ name, points: smoothed(log.map((s) => [s.step, of(s)])) });
-  const measured = (name: string, of: (one: HeldOutMeasures) => number, from?: ChartFrom): string =>
+  const measured = (name: string, of: (one: HeldOutMeasures) => number, from?: ChartRange): string =>
     chart(`held-out clips: ${name}`, [{ name, points: measures.map((one) => [one.step, of(one)] as const) }], along, from);
   const kinds = [...new Set(log.flatMap(({ losses }) => Object.keys(losses)))];
   const skipped = log.filter((step) => step.skipped).length;
@@ -60,7 +60,7 @@ export function vaeReportPage({ title, steps, running, facts, stages, log, measu
       chart("learning rate", [curve("rate", ({ lr }) => lr)], along),
       chart("norm of the gradient", [curve("before clipping", ({ gradNorm }) => gradNorm)], along),
       chart(`memory of the adapter, ${memory.unit}`, [curve("allocated", ({ bytes }) => bytes / memory.bytes)], along),
-      chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along),
+      chart("seconds a step", [curve("seconds", ({ seconds }) => seconds)], along, "usual"),
     ],
     below: rows.length
       ? "<h2>held-out clips: originals, reconstructions, and four times what differs around grey</h2>" +
