@@ -5,9 +5,14 @@ import type { BenchRecord } from "./record.ts";
 const W = 760;
 const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#64748b"];
 const svg = (height: number, label: string, body: string): string =>
-  `<svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escaped(label)}">${body}</svg>`;
+  `<div class="scroll"><svg viewBox="0 0 ${W} ${height}" role="img" aria-label="${escaped(label)}">${body}</svg></div>`;
 const text = (x: number, y: number, content: string, anchor = "start"): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escaped(content)}</text>`;
+
+/** So many cases can be told apart by colour. */
+const MOST_COLOURED = 12;
+/** Hues by the golden angle: however many there are, neighbours differ. */
+const hue = (index: number): string => `hsl(${Math.round(215 + 137.5 * index) % 360} 70% 48%)`;
 
 /**
  * Operations a byte against operations a second, both logarithmic; the roof is the ceiling of multiply-adds and that of copies without a
@@ -41,19 +46,17 @@ export function roofline({ results, ceilings }: BenchRecord): string {
   for (let p = Math.ceil(Math.log10(ys[0]!)); 10 ** p <= ys[1]!; p++)
     body += `<path d="M${left} ${y(10 ** p)} H${right}" class="grid"/>${text(left - 6, y(10 ** p) + 4, `${10 ** p}`, "end")}`;
   body += text((left + right) / 2, bottom + 34, "operations a byte", "middle") + text(left, top - 6, "GFLOP/s");
-  // The figures' cases with a name each, the others in grey.
-  let named = 0;
-  for (const p of [...points].sort((a, b) => Number(a.figure) - Number(b.figure))) {
-    const colour = p.figure ? COLOURS[named % (COLOURS.length - 1)]! : "#94a3b8";
+  // A colour for each case of the figures, or for all of a few cases; the others in grey, below them.
+  const named = points.length <= MOST_COLOURED ? points : points.filter((p) => p.figure);
+  for (const p of [...points.filter((p) => !named.includes(p)), ...named]) {
+    const index = named.indexOf(p);
     body +=
-      `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${p.figure ? 6 : 3.5}" fill="${colour}">` +
+      `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${index < 0 ? 3.5 : 6}" fill="${index < 0 ? "#94a3b8" : hue(index)}">` +
       `<title>${escaped(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
-    if (!p.figure) continue;
-    const row = bottom - 16 * (points.filter((q) => q.figure).length - named) - 4;
-    body += `<circle cx="${right - 330}" cy="${row - 4}" r="5" fill="${colour}"/>${text(right - 320, row, p.name)}`;
-    named++;
   }
-  return svg(430, "roofline", body);
+  const legend = named.map((p, i) => `<li><span style="color:${hue(i)}">●</span> ${escaped(p.name)}</li>`).join("");
+  const others = points.length > named.length ? '<li><span style="color:#94a3b8">●</span> other cases, named where a pointer rests</li>' : "";
+  return `${svg(430, "roofline", body)}<ul class="legend">${legend}${others}</ul>`;
 }
 
 /** A group for each case: our time and each peer's, on one logarithmic scale. */

@@ -38,3 +38,35 @@ export const times = (ratio: number | undefined): string => (ratio === undefined
 export const percent = (share: number | undefined): string => (share === undefined ? "–" : `${(100 * share).toFixed(0)} %`);
 export const milliseconds = (ms: number | undefined): string =>
   ms === undefined ? "–" : ms < 10 ? ms.toFixed(2) : ms < 100 ? ms.toFixed(1) : ms.toFixed(0);
+
+const median = (sorted: readonly number[]): number => sorted[sorted.length >> 1]!;
+/** `1.20 × to 3.40 ×, 2.00 × in the middle`, or the one value. */
+function span(values: readonly number[], show: (value: number) => string): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  if (sorted.length === 1) return show(sorted[0]!);
+  return `${show(sorted[0]!)} to ${show(sorted.at(-1)!)}${sorted.length > 2 ? `, ${show(median(sorted))} in the middle,` : ""}`;
+}
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+/** What a run tells in short: how close to the adapter's own limit, how fast beside whom, what was reached; nothing where no case was timed. */
+export function summary(record: Pick<BenchRecord, "engine" | "peers" | "results" | "failures">): string {
+  const { engine, peers, results, failures } = record;
+  const timed = results.flatMap(({ ours }) => (ours ? [ours] : []));
+  if (timed.length === 0) return "";
+  const attainable = timed.map(({ share }) => share.attainable).filter(Number.isFinite);
+  const beside = peers.flatMap(({ id, name }) => {
+    const ratios = results.flatMap((r) => r.peers.find((p) => p.contender === id)?.ratio?.median ?? []);
+    return ratios.length ? [`${span(ratios, times)} as fast as ${name} (${counted(ratios.length, "case")})`] : [];
+  });
+  const wanted = figures(record).flatMap(({ ratio, wantedRatio, share, wantedShare }) => [
+    ...(ratio === undefined ? [] : [ratio >= wantedRatio]),
+    ...(share === undefined || wantedShare === undefined ? [] : [share >= wantedShare]),
+  ]);
+  return [
+    `${counted(timed.length, "case")} on ${engine.adapter}` +
+      (attainable.length ? `: ${span(attainable, percent)} of what its multiply-adds and its copy allow` : "") +
+      `${beside.map((text) => `; ${text}`).join("")}.`,
+    ...(wanted.length ? [`Figures to reach: ${wanted.filter(Boolean).length} of ${wanted.length} reached.`] : []),
+    ...(failures.length ? [`Not measured: ${failures.length}, named below.`] : []),
+  ].join(" ");
+}

@@ -3,7 +3,7 @@ import { listedOnly } from "../cases/case.ts";
 import { ceilingUnit, CEILINGS } from "../measure/ceiling.ts";
 import { escaped } from "../../src/base/html.ts";
 import { lines, peerBars, roofline } from "./charts.ts";
-import { figures, milliseconds, percent, times } from "./figures.ts";
+import { figures, milliseconds, percent, summary, times } from "./figures.ts";
 import { loadTables } from "./loading.ts";
 import { chosenBy, type BenchRecord, type IsaTable } from "./record.ts";
 
@@ -235,9 +235,10 @@ export function htmlReport(record: BenchRecord, earlier: readonly BenchRecord[],
     ),
     section("Capabilities", "", `<pre>${escaped(JSON.stringify(engine.capabilities, null, 2) ?? "")}</pre>`),
   ];
+  const sentence = summary(record);
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Cogwheel bench, ${escaped(engine.adapter)}</title>
 <meta name="viewport" content="width=device-width"><style>${STYLE}</style>
-<h1>Cogwheel bench</h1><p>${escaped(
+<h1>Cogwheel bench</h1>${sentence ? `<p class="lead">${escaped(sentence)}</p>\n` : ""}<p>${escaped(
     `${engine.adapter} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGB.toFixed(0)} GB, ${machine.system}, ` +
       `Node ${machine.node} · ${record.date} · ${record.command}`,
   )}</p>
@@ -299,9 +300,10 @@ color:#1e293b;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e2e8f0;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}
-td.long{text-align:left;white-space:normal;max-width:46rem;overflow-wrap:anywhere}
+td.long{text-align:left;white-space:normal;min-width:11rem;max-width:46rem;overflow-wrap:anywhere}
+.lead{font-size:1.1rem}.legend{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.2rem}
 .scroll{overflow-x:auto}.good{color:#15803d}.bad{color:#b91c1c}
-svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
+svg{width:100%;min-width:640px;height:auto}svg text{font:11px system-ui,sans-serif;fill:#334155}
 .roof{fill:none;stroke:#0f172a;stroke-width:2}.mark{fill:none;stroke:#94a3b8;stroke-dasharray:5 4}
 .grid{stroke:#e2e8f0}.axis{fill:none;stroke:#94a3b8}
 pre{background:#f8fafc;padding:1rem;overflow-x:auto}

@@ -12,6 +12,7 @@ import { Ceilings, type CeilingRates } from "../../bench/measure/ceiling.ts";
 import { measureLoading } from "../../bench/measure/loading.ts";
 import { RunClock } from "../../bench/measure/clock.ts";
 import { compareRuns } from "../../bench/report/compare.ts";
+import { summary } from "../../bench/report/figures.ts";
 import { htmlReport } from "../../bench/report/html.ts";
 import { chosenBy, isaTables, type BenchRecord } from "../../bench/report/record.ts";
 import { packageRoot } from "../../src/cli/package-root.ts";
@@ -171,6 +172,20 @@ test("the report is one file without addresses, and holds the whole run", () => 
   expect(html).toContain("2.00 × (≥ 2.00 ×)");
   const kept = /<script type="application\/json" id="record">(.*)<\/script>/.exec(html)![1]!;
   expect(JSON.parse(kept)).toEqual(JSON.parse(JSON.stringify(record)));
+});
+
+test("a report begins with a sentence of what was found, and colours its cases", () => {
+  const record = run([10, 10, 10], 100);
+  const sentence = summary(record);
+  expect(sentence).toBe(
+    "1 case on an adapter: 20 % of what its multiply-adds and its copy allow; 2.00 × as fast as ONNX Runtime (1 case). " +
+      "Figures to reach: 2 of 2 reached.",
+  );
+  expect(htmlReport(record, [], [])).toContain(`<p class="lead">${sentence}</p>`);
+  expect(summary({ ...record, results: [] })).toBe("");
+  const many = Array.from({ length: 3 }, (_, i) => ({ ...record.results[0]!, case: { ...record.results[0]!.case, name: `case ${i}` } }));
+  const colours = [...htmlReport({ ...record, results: many }, [], []).matchAll(/<li><span style="color:(hsl[^"]+)">●<\/span> case/g)];
+  expect(new Set(colours.map(([, colour]) => colour)).size).toBe(3);
 });
 
 test("loading is measured, and takes bounded memory besides the weight", async () => {
