@@ -55,7 +55,8 @@ export function roofline({ results, ceilings }: BenchRecord): string {
       `<title>${escaped(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
   }
   const legend = named.map((p, i) => `<li><span style="color:${hue(i)}">●</span> ${escaped(p.name)}</li>`).join("");
-  const others = points.length > named.length ? '<li><span style="color:#94a3b8">●</span> other cases, named where a pointer rests</li>' : "";
+  const others =
+    points.length > named.length ? '<li><span style="color:#94a3b8">●</span> other cases, named where a pointer rests</li>' : "";
   return `${svg(430, "roofline", body)}<ul class="legend">${legend}${others}</ul>`;
 }
 
