@@ -42,8 +42,8 @@ const options = new Command("bench")
   .description("measure this adapter's ceilings, the engine at the shapes of published models, and its peers, in one run")
   .argument(
     "[filter...]",
-    `only cases whose name or level (op, block, model) holds one of these (a whole name: that case alone); "${PIPELINE}" is the runtime and whole generations, ` +
-      `"${LOAD}" the ways from a file, a server and a browser's storage to the device`,
+    "only cases whose name or level (op, block, model) holds one of these (a whole name: that case alone); " +
+      `"${PIPELINE}" is the runtime and whole generations, "${LOAD}" the ways from a file, a server and a browser's storage to the device`,
   )
   .option("--adapter <name>", "adapter to run on (default: the fastest there is)")
   .option("--quick", "three rounds a case, and the cases of the figures alone")

@@ -11,6 +11,7 @@ const text = (x: number, y: number, content: string, anchor = "start"): string =
 
 /** So many cases can be told apart by colour. */
 const MOST_COLOURED = 12;
+const OTHERS = "#94a3b8";
 /** Hues by the golden angle: however many there are, neighbours differ. */
 const hue = (index: number): string => `hsl(${Math.round(215 + 137.5 * index) % 360} 70% 48%)`;
 
@@ -50,13 +51,14 @@ export function roofline({ results, ceilings }: BenchRecord): string {
   const named = points.length <= MOST_COLOURED ? points : points.filter((p) => p.figure);
   for (const p of [...points.filter((p) => !named.includes(p)), ...named]) {
     const index = named.indexOf(p);
+    const [radius, colour] = index < 0 ? [3.5, OTHERS] : [6, hue(index)];
     body +=
-      `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${index < 0 ? 3.5 : 6}" fill="${index < 0 ? "#94a3b8" : hue(index)}">` +
+      `<circle cx="${x(p.x).toFixed(1)}" cy="${y(p.y).toFixed(1)}" r="${radius}" fill="${colour}">` +
       `<title>${escaped(p.name)}: ${p.y.toFixed(1)} GFLOP/s at ${p.x.toFixed(1)} operations a byte</title></circle>`;
   }
   const legend = named.map((p, i) => `<li><span style="color:${hue(i)}">●</span> ${escaped(p.name)}</li>`).join("");
   const others =
-    points.length > named.length ? '<li><span style="color:#94a3b8">●</span> other cases, named where a pointer rests</li>' : "";
+    points.length > named.length ? `<li><span style="color:${OTHERS}">●</span> other cases, named where a pointer rests</li>` : "";
   return `${svg(430, "roofline", body)}<ul class="legend">${legend}${others}</ul>`;
 }
 

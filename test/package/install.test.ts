@@ -13,6 +13,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launchChromium, troublesOf } from "../support/chromium.ts";
 import { observer, parseResults, readmeExample, type ExampleResult } from "../support/example.ts";
 import { expectClose } from "../support/compare.ts";
+import { publishedTypes } from "../support/published-types.ts";
 import { serveFolder } from "../../web/server.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -28,7 +29,7 @@ let node: ExampleResult;
 
 beforeAll(async () => {
   execFileSync(process.execPath, ["build.mjs", "--if-stale"], { cwd: ROOT });
-  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json"], { cwd: ROOT });
+  expect(await publishedTypes()).toBe("");
   app = await mkdtemp(join(tmpdir(), "cogwheel-app-"));
   const [{ files, filename }] = JSON.parse(npm(["pack", "--json", "--ignore-scripts", "--pack-destination", app], ROOT)) as [
     { files: typeof packed; filename: string },

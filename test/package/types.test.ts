@@ -1,24 +1,15 @@
-import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import { OPTION_LIST } from "../../src/pipelines/options/table.ts";
 import { readmeExample } from "../support/example.ts";
 import { textOf } from "../support/imports.ts";
+import { publishedTypes, tsc } from "../support/published-types.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
-/** What tsc says; empty where it finds nothing wrong. */
-function tsc(...args: string[]): string {
-  try {
-    return execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", ...args], { cwd: ROOT, encoding: "utf8" });
-  } catch (error) {
-    return String((error as { stdout?: string }).stdout).slice(0, 2000) || String(error);
-  }
-}
-
 it("the published types know what the README's example uses, for an app that sets no library", async () => {
-  expect(tsc("-p", "tsconfig.types.json")).toBe("");
+  expect(await publishedTypes()).toBe("");
   const table = readFileSync(join(ROOT, "dist/types/src/pipelines/options/table.d.ts"), "utf8");
   for (const [name] of OPTION_LIST) expect(table, "every option's doc").toMatch(new RegExp(`\\*/\\n    ${name}: Option<`));
   const folder = mkdtempSync(join(ROOT, "dist/types-example-")); // below the checkout, where the package may import itself

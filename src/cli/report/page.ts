@@ -23,8 +23,8 @@ export interface ReportPage {
 
 /**
  * What a chart's values lie between. `zero`: 0, so that a height is an amount, and the most. `least`: the least and the most, where all of
- * them lie far from 0 and it means nothing. `usual`: 0 and three times their median at most, where single ones would flatten the rest, as the
- * first step does, in which kernels are compiled; a value above ends at the edge, and the most is told below.
+ * them lie far from 0 and it means nothing. `usual`: 0 and three times their median at most, where single ones would flatten the rest, as
+ * the first step does, in which kernels are compiled; a value above ends at the edge, and the most is told below.
  */
 export type ChartRange = "zero" | "least" | "usual";
 
