@@ -256,14 +256,15 @@ class Worker implements AsyncDisposable {
     const wanted = partnerHintOf(hint.job);
     if (wanted !== undefined) return await this.#assist(wanted, hint);
     const found = await store.read(hint.job).catch(damaged);
-    if (!found || isOver(found.job)) return await hint.done();
+    if (!found) return await hint.done();
+    if (isOver(found.job)) return await this.#done(hint);
     const { job } = found;
     const open = this.#open.get(job.request.model);
     if (!open || !canTake(this.#stages, job)) return await this.#leave(hint);
     if (await this.#lacksRoom(job)) return await this.#leave(hint);
     const holder: Holder = { worker: options.id, weights: open.weights, version: options.version, leaseMs: this.#leaseMs };
     const lease = await LeasedJob.take(store, found, holder, { signal, onRenewed: () => hint.working() });
-    if (lease === "over") return await hint.done();
+    if (lease === "over") return await this.#done(hint);
     if (lease === "begun elsewhere") return await this.#leave(hint);
     if (!(lease instanceof LeasedJob)) return await hint.release(lease.heldMs + 50);
     this.#useless = 0;
@@ -373,7 +374,8 @@ class Worker implements AsyncDisposable {
     if (lost) {
       this.#note(lost.message);
       if (!lost.job) await this.store.deleteBlobs(id);
-      return await (lost.job && !isOver(lost.job) ? hint.release(LATER_MS) : hint.done());
+      if (lost.job && isOver(lost.job)) return await this.#done(hint);
+      return await (lost.job ? hint.release(LATER_MS) : hint.done());
     }
     if (this.signal.aborted) return await this.#giveBack(lease, hint, 0);
     const unusable = causeOf(error, QueueUnusable) ?? causeOf(lease.signal.reason, QueueUnusable);
@@ -409,7 +411,15 @@ class Worker implements AsyncDisposable {
     }
     this.#note(`${id}: ${failure.message}`);
     await this.#settle(lease, (job) => failedJob(job, failure));
-    for (const name of [embedsBlob(id), stateBlob(id)]) await this.store.backend.blobs.delete(name);
+    await this.#done(hint);
+  }
+
+  /**
+   * A job ended, and nobody goes on with it: what was reached is of no more use. Whoever ended it deletes that, but may be killed before; and
+   * a worker that was thought dead may save a step after. Both leave the hint, to the next or to that worker.
+   */
+  async #done(hint: Hint): Promise<void> {
+    for (const name of [embedsBlob(hint.job), stateBlob(hint.job)]) await this.store.backend.blobs.delete(name);
     await hint.done();
   }
 

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sha256 } from "../../src/base/sha256.ts";
 import type { JobBackend } from "../../src/jobs/backend.ts";
 import { openEmbedded } from "../../src/jobs/embedded-node.ts";
-import { outputBlob, stateBlob, type Job } from "../../src/jobs/job.ts";
+import { embedsBlob, outputBlob, stateBlob, type Job } from "../../src/jobs/job.ts";
 import { isOver, JobStore, type NewJob } from "../../src/jobs/store.ts";
 import { livingWorkers } from "../../src/jobs/workers.ts";
 import { CogVideoX } from "../../src/pipelines/cogvideox/pipeline.ts";
@@ -52,6 +52,20 @@ describe("in this process", () => {
     undisturbed = await sha256(await encodeVideo(made.frames, { format: "mp4", fps: made.settings.fps, made: made.made }));
     model.release();
   }, 60_000);
+
+  test("what was reached of a job that is over, by a worker that was killed or late, goes with its hint", async () => {
+    const { id } = await store.create({ request });
+    {
+      await using _ = worker();
+      await until(id, isOver);
+    }
+    for (const name of [stateBlob(id), embedsBlob(id)]) await backend.blobs.put(name, new Uint8Array(8));
+    await backend.hints.push(id);
+    await using _ = worker();
+    for (const name of [stateBlob(id), embedsBlob(id)])
+      await expect.poll(() => backend.blobs.size(name), { timeout: 30_000 }).toBeUndefined();
+    expect((await store.get(id))!.status).toBe("completed");
+  });
 
   test("a job becomes the video that generate makes, with a thumbnail and a sheet of frames", async () => {
     await using _ = worker();
