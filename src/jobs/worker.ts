@@ -415,8 +415,8 @@ class Worker implements AsyncDisposable {
   }
 
   /**
-   * A job ended, and nobody goes on with it: what was reached is of no more use. Whoever ended it deletes that, but may be killed before; and
-   * a worker that was thought dead may save a step after. Both leave the hint, to the next or to that worker.
+   * A job ended, and nobody goes on with it: what was reached is of no more use. Whoever ended it deletes that, but may be killed before;
+   * and a worker that was thought dead may save a step after. Both leave the hint, to the next or to that worker.
    */
   async #done(hint: Hint): Promise<void> {
     for (const name of [embedsBlob(hint.job), stateBlob(hint.job)]) await this.store.backend.blobs.delete(name);
