@@ -1,6 +1,7 @@
 /** The figures to reach, beside what this run measured. */
 import type { Target } from "../cases/case.ts";
 import type { CaseResult } from "../measure/contest.ts";
+import { median } from "../measure/statistics.ts";
 import type { BenchRecord } from "./record.ts";
 
 export interface Figure {
@@ -39,12 +40,11 @@ export const percent = (share: number | undefined): string => (share === undefin
 export const milliseconds = (ms: number | undefined): string =>
   ms === undefined ? "–" : ms < 10 ? ms.toFixed(2) : ms < 100 ? ms.toFixed(1) : ms.toFixed(0);
 
-const median = (sorted: readonly number[]): number => sorted[sorted.length >> 1]!;
 /** `1.20 × to 3.40 ×, 2.00 × in the middle`, or the one value. */
 function span(values: readonly number[], show: (value: number) => string): string {
-  const sorted = [...values].sort((a, b) => a - b);
-  if (sorted.length === 1) return show(sorted[0]!);
-  return `${show(sorted[0]!)} to ${show(sorted.at(-1)!)}${sorted.length > 2 ? `, ${show(median(sorted))} in the middle,` : ""}`;
+  if (values.length === 1) return show(values[0]!);
+  const middle = values.length > 2 ? `, ${show(median(values))} in the middle,` : "";
+  return `${show(Math.min(...values))} to ${show(Math.max(...values))}${middle}`;
 }
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 

@@ -2,17 +2,14 @@
  * docs/reference/ is what the declarations of the package's doors for apps and models say, and every export says what it is. After a
  * change of an export: `npm run docs:reference`
  */
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
+import { publishedTypes } from "../support/published-types.ts";
 import { exportsOf, referencePage } from "../support/reference-page.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const types = mkdtempSync(join(tmpdir(), "cogwheel-reference-"));
-execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json", "--outDir", types], { cwd: ROOT });
-afterAll(() => rmSync(types, { recursive: true, force: true }));
+const said = await publishedTypes();
+if (said) throw new Error(said); // what follows would be of types that are not whole
 
 describe.each([
   ["index", "cogwheel-webgpu", "For apps, in Node and in browsers; [the API for apps](../api.md) is its guide."],
@@ -28,7 +25,7 @@ describe.each([
   ],
   ["engine", "cogwheel-webgpu/graph", "The lower door, for other models, ops and kernels; [the tour](../tour.md) is its guide."],
 ])("%s", (file, door, about) => {
-  const exported = exportsOf(join(types, `src/${file}.d.ts`));
+  const exported = exportsOf(join(ROOT, `dist/types/src/${file}.d.ts`));
 
   it("says of every export what it is, in a sentence", () => {
     expect(exported.length).toBeGreaterThan(15);

@@ -22,8 +22,9 @@ export async function publishedTypes(): Promise<string> {
   for (; !existsSync(said); await sleep(100)) {
     try {
       mkdirSync(`${said}-are-made`);
-    } catch {
-      continue;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      continue; // the other process makes them
     }
     writeFileSync(`${said}-new`, tsc("-p", "tsconfig.types.json"));
     renameSync(`${said}-new`, said);

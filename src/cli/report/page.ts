@@ -5,6 +5,7 @@
 
 import { escaped } from "../../base/html.ts";
 import { colour, REPORT_COLOURS } from "../../base/report-colours.ts";
+import { median } from "../../tuning/measure.ts";
 import type { RunFolder } from "../train/run-folder.ts";
 
 export interface ReportPage {
@@ -173,8 +174,8 @@ export function chart(title: string, lines: readonly Line[], { most, unit, marks
 /** The least and the largest value of an axis. */
 function rangeOf(values: readonly number[], range: ChartRange): [low: number, top: number] {
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const median = [...values].sort((a, b) => a - b)[values.length >> 1]!;
-  if (range === "usual" && median > 0) return [0, Math.min(most, 3 * median)];
+  const usual = range === "usual" ? 3 * median(values) : 0;
+  if (usual > 0) return [0, Math.min(most, usual)];
   if (range !== "least") return [Math.min(0, least), Math.max(0, most) || (least < 0 ? 0 : 1)];
   const around = least === most ? Math.abs(most) * 0.05 || 1 : 0;
   return [least - around, most + around];
